@@ -1,0 +1,101 @@
+//! The network configuration: written by the agent, handed to the plugin by the runtime.
+//!
+//! All that the plugin needs to know stands in it; it asks no daemon and no API server.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Prefix, names};
+
+/// A CNI network configuration list (CNI spec 1.1, section 1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Conflist {
+    /// Understood by every runtime that is in use: containerd 1.6 refuses 1.1.0 alone.
+    pub cni_version: String,
+    /// From which newer runtimes choose; containerd 2 calls STATUS from 1.1.0 on.
+    pub cni_versions: Vec<String>,
+    pub name: String,
+    pub plugins: Vec<PluginConfig>,
+}
+
+/// Our entry in the list. The runtime adds `cniVersion`, `name`, `prevResult` and `runtimeConfig`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginConfig {
+    #[serde(rename = "type")]
+    pub plugin: String,
+    /// Which of the runtime's facts the plugin wants, in `runtimeConfig`.
+    #[serde(default)]
+    pub capabilities: Capabilities,
+    /// The bridge that the pod is put on.
+    #[serde(default = "default_bridge")]
+    pub bridge: String,
+    /// Device MTU of both ends of the veth pair, in bytes; the bridge's, where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// Whether a pod may reach itself through a Service: the hairpin flag of its bridge port.
+    #[serde(default)]
+    pub hairpin: bool,
+    /// One address is taken from a range of each family that occurs.
+    pub ranges: Vec<Range>,
+    /// Where leases and records are kept.
+    #[serde(default = "default_state_dir")]
+    pub state_dir: String,
+}
+
+/// A range of pod addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Range {
+    pub subnet: Prefix,
+    /// The bridge's address: the pod's default route leads there, and no pod gets it.
+    pub gateway: IpAddr,
+}
+
+/// Capabilities of the plugin (CNI conventions, "dynamic plugin specific fields").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Capabilities {
+    pub port_mappings: bool,
+}
+
+fn default_bridge() -> String {
+    names::BRIDGE.to_owned()
+}
+
+fn default_state_dir() -> String {
+    names::STATE_DIR.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_as_cni_spells_it() {
+        let text = r#"{
+            "cniVersion": "1.0.0", "cniVersions": ["1.0.0", "1.1.0"], "name": "kubenet",
+            "plugins": [{
+                "type": "kubenet", "capabilities": {"portMappings": true}, "bridge": "cbr0",
+                "mtu": 1450, "hairpin": true, "stateDir": "/run/kubenet",
+                "ranges": [{"subnet": "10.244.1.0/24", "gateway": "10.244.1.1"}]
+            }]
+        }"#;
+        let list: Conflist = serde_json::from_str(text).unwrap();
+        let plugin = &list.plugins[0];
+        assert!(plugin.capabilities.port_mappings && plugin.hairpin);
+        assert_eq!(plugin.ranges[0].subnet.to_string(), "10.244.1.0/24");
+        let again = serde_json::from_str(&serde_json::to_string(&list).unwrap()).unwrap();
+        assert_eq!(list, again);
+    }
+
+    #[test]
+    fn a_short_entry_has_kubenets_defaults() {
+        let plugin: PluginConfig =
+            serde_json::from_str(r#"{"type": "kubenet", "ranges": []}"#).unwrap();
+        assert_eq!((plugin.bridge.as_str(), plugin.state_dir.as_str()), ("cbr0", "/run/kubenet"));
+        assert_eq!((plugin.mtu, plugin.hairpin), (None, false));
+    }
+}

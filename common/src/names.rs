@@ -1,0 +1,51 @@
+//! Every name by which kubenet is known outside its own code: on links, tables, paths, the API.
+//!
+//! What carries one of these marks is ours; nothing else is ever changed.
+
+/// The bridge that pods hang on; kubenet's name since Kubernetes 1.1.
+pub const BRIDGE: &str = "cbr0";
+
+/// Prefix of the host end of a pod's veth pair; `veth+` is what kubenet's own rules matched.
+pub const HOST_LINK_PREFIX: &str = "veth";
+
+/// `rtm_protocol` of our routes (linux/rtnetlink.h: values from 5 up are for routing daemons;
+/// 107 is in no list of iproute2's `rt_protos`).
+pub const ROUTE_PROTOCOL: u8 = 107;
+
+/// The nft table of the machine, family inet: masquerade. The agent swaps it whole.
+pub const TABLE: &str = "kubenet";
+
+/// The nft table of the pods, family inet: host ports. Chains are the agent's, elements the plugin's.
+pub const PODS_TABLE: &str = "kubenet-pods";
+
+/// The plugin's file name, its `type` in the conflist, and the name of the network.
+pub const PLUGIN: &str = "kubenet";
+
+/// The name under which the plugin stands in for the reference `loopback`.
+pub const LOOPBACK_PLUGIN: &str = "loopback";
+
+/// Where runtimes look for plugins.
+pub const CNI_BIN_DIR: &str = "/opt/cni/bin";
+
+/// Where runtimes look for network configurations.
+pub const CNI_CONF_DIR: &str = "/etc/cni/net.d";
+
+/// The network configuration that the agent writes.
+pub const CONFLIST: &str = "10-kubenet.conflist";
+
+/// Leases, attachments and last words of the agent; gone with the boot, like the pods.
+pub const STATE_DIR: &str = "/run/kubenet";
+
+/// Why this machine's network is not ready, written by the agent: what STATUS answers with.
+pub const REASON_FILE: &str = "reason";
+
+/// Held by the agent as long as it lives; [`REASON_FILE`] counts only while somebody holds it.
+pub const AGENT_LOCK_FILE: &str = "agent.lock";
+
+/// Held shared by a plugin that writes a record and its elements, exclusively by the agent while it
+/// rebuilds [`PODS_TABLE`] from all records.
+pub const PODS_TABLE_LOCK_FILE: &str = "pods-table.lock";
+
+/// Field managers of our PATCHes.
+pub const CONTROLLER: &str = "kubenet-controller";
+pub const AGENT: &str = "kubenet-agent";

@@ -1,0 +1,37 @@
+//! What kubenet knows of a Node: the few fields that decisions are made from.
+
+use std::net::IpAddr;
+
+use crate::Family;
+
+/// A Node as decisions see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeView {
+    pub name: String,
+    /// `metadata.uid`; another Node of the same name has another one.
+    pub uid: String,
+    /// `metadata.creationTimestamp`, seconds since the epoch: of two Nodes the lesser is the older.
+    pub created: i64,
+    /// `spec.podCIDRs` as they were written, which need not be CIDRs; empty until they are assigned.
+    pub pod_cidrs: Vec<String>,
+    /// `status.addresses` of type InternalIP, in the Node's order.
+    pub internal_ips: Vec<IpAddr>,
+    /// The Node's condition NetworkUnavailable.
+    pub network_unavailable: Option<Condition>,
+}
+
+/// A Node's condition, without its times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    pub reason: String,
+    pub message: String,
+}
+
+impl NodeView {
+    /// Its first InternalIP of `family`, which is how its peers reach it.
+    pub fn internal_ip(&self, family: Family) -> Option<IpAddr> {
+        self.internal_ips.iter().copied().find(|&ip| Family::from(ip) == family)
+    }
+}
