@@ -1,1 +1,23 @@
-//! To be written.
+//! All that kubenet says to Linux: netlink, network namespaces, nft, sysctls, files.
+//!
+//! Synchronous, so that the plugin pays for no runtime and the agent's one task sees one order of
+//! writes. What should be there is decided elsewhere: this crate asks, changes, and reports errors.
+
+pub mod addr;
+mod connection;
+pub mod error;
+pub mod events;
+pub mod file;
+pub mod link;
+pub mod mac;
+pub mod netlink;
+pub mod netns;
+pub mod nft;
+pub mod nftables;
+pub mod route;
+pub mod sysctl;
+
+pub use error::NetError;
+pub use mac::Mac;
+pub use netlink::Netlink;
+pub use netns::Netns;

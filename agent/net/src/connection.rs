@@ -1,0 +1,1 @@
+//! One netlink socket of any protocol: numbered requests, acknowledgements, dumps.
