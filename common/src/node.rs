@@ -12,6 +12,8 @@ pub struct NodeView {
     pub uid: String,
     /// `metadata.creationTimestamp`, seconds since the epoch: of two Nodes the lesser is the older.
     pub created: i64,
+    /// Whether `metadata.deletionTimestamp` is set: a finalizer keeps it, and pods may still run on it.
+    pub terminating: bool,
     /// `spec.podCIDRs` as they were written, which need not be CIDRs; empty until they are assigned.
     pub pod_cidrs: Vec<String>,
     /// `status.addresses` of type InternalIP, in the Node's order.

@@ -1,1 +1,11 @@
-//! To be written.
+//! What both long-lived programs need: logs, settings, signals, the API client, the watch of Nodes.
+//!
+//! It decides nothing about the network. Wire types of the API end here: [`nodes`] turns them into
+//! `common`'s values.
+
+pub mod client;
+pub mod nodes;
+pub mod settings;
+pub mod shutdown;
+pub mod telemetry;
+pub mod watch;

@@ -1,0 +1,202 @@
+//! A Node as the API sends it, cut down to what kubenet reads: the rest of each message is skipped
+//! while it is parsed, so memory does not grow with labels, managedFields, images.
+
+use std::borrow::Cow;
+
+use common::node::{Condition, NodeView};
+use k8s_openapi::ClusterResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::Resource;
+use serde::{Deserialize, Deserializer};
+
+/// Part of a v1 Node. It can be read and watched, never written: a write would drop the rest.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Node {
+    #[serde(deserialize_with = "metadata")]
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: Spec,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    #[serde(rename = "podCIDR", default)]
+    pod_cidr: Option<String>,
+    #[serde(rename = "podCIDRs", default)]
+    pod_cidrs: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Status {
+    #[serde(default)]
+    addresses: Option<Vec<Address>>,
+    #[serde(default)]
+    conditions: Option<Vec<NodeCondition>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Address {
+    #[serde(rename = "type")]
+    kind: String,
+    address: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct NodeCondition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+    #[serde(default)]
+    reason: Option<String>,
+    #[serde(default)]
+    message: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    name: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+}
+
+fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    let metadata = Metadata::deserialize(deserializer)?;
+    Ok(ObjectMeta {
+        name: metadata.name,
+        uid: metadata.uid,
+        resource_version: metadata.resource_version,
+        creation_timestamp: metadata.creation_timestamp,
+        deletion_timestamp: metadata.deletion_timestamp,
+        ..ObjectMeta::default()
+    })
+}
+
+impl Resource for Node {
+    type DynamicType = ();
+    type Scope = ClusterResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        "Node".into()
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        "".into()
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        "nodes".into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+impl From<Node> for NodeView {
+    /// Addresses that are none are left out; podCIDRs stay as written, for they must be named.
+    fn from(node: Node) -> Self {
+        let Node { metadata, spec, status } = node;
+        let listed = spec.pod_cidrs.unwrap_or_default();
+        let pod_cidrs =
+            if listed.is_empty() { spec.pod_cidr.into_iter().collect() } else { listed };
+        let addresses = status.addresses.unwrap_or_default().into_iter();
+        let internal = addresses.filter(|address| address.kind == "InternalIP");
+        let mut conditions = status.conditions.unwrap_or_default().into_iter();
+        Self {
+            name: metadata.name.unwrap_or_default(),
+            uid: metadata.uid.unwrap_or_default(),
+            created: metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
+            terminating: metadata.deletion_timestamp.is_some(),
+            pod_cidrs: pod_cidrs.into_iter().filter(|cidr| !cidr.is_empty()).collect(),
+            internal_ips: internal.filter_map(|address| address.address.parse().ok()).collect(),
+            network_unavailable: conditions
+                .find(|condition| condition.kind == "NetworkUnavailable")
+                .map(Condition::from),
+        }
+    }
+}
+
+impl From<NodeCondition> for Condition {
+    fn from(condition: NodeCondition) -> Self {
+        Self {
+            status: condition.status,
+            reason: condition.reason.unwrap_or_default(),
+            message: condition.message.unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn view(json: Value) -> NodeView {
+        serde_json::from_value::<Node>(json).unwrap().into()
+    }
+
+    #[test]
+    fn reads_what_it_knows_and_skips_the_rest() {
+        let node = view(json!({
+            "kind": "Node", "apiVersion": "v1",
+            "metadata": {
+                "name": "n1", "uid": "u1", "resourceVersion": "7",
+                "creationTimestamp": "1970-01-01T00:01:40Z", "labels": {"a": "b"},
+                "managedFields": [{"manager": "kubelet"}],
+            },
+            "spec": {"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24", "fd00::/64"]},
+            "status": {
+                "addresses": [
+                    {"type": "Hostname", "address": "n1"},
+                    {"type": "InternalIP", "address": "192.0.2.1"},
+                    {"type": "InternalIP", "address": "not an address"},
+                    {"type": "InternalIP", "address": "2001:db8::1"},
+                ],
+                "conditions": [
+                    {"type": "Ready", "status": "True"},
+                    {"type": "NetworkUnavailable", "status": "True", "reason": "NoRoute"},
+                ],
+                "images": [{"names": ["x"]}],
+            },
+        }));
+        assert_eq!((node.name.as_str(), node.uid.as_str(), node.created), ("n1", "u1", 100));
+        assert_eq!(node.pod_cidrs, ["10.0.0.0/24", "fd00::/64"]);
+        let addresses = node.internal_ips.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(addresses, ["192.0.2.1", "2001:db8::1"]);
+        let condition = node.network_unavailable.unwrap();
+        assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("True", "NoRoute"));
+        assert!(!node.terminating);
+    }
+
+    #[test]
+    fn a_new_node_has_next_to_nothing() {
+        let node = view(json!({"metadata": {"name": "n1", "uid": "u1"}, "spec": {}}));
+        assert!(node.pod_cidrs.is_empty() && node.internal_ips.is_empty());
+        assert_eq!(node.network_unavailable, None);
+    }
+
+    #[test]
+    fn null_is_absent() {
+        let node = view(json!({
+            "metadata": {"name": "n1", "uid": "u1", "deletionTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"podCIDRs": null, "podCIDR": ""},
+            "status": {"addresses": null, "conditions": null},
+        }));
+        assert!(node.pod_cidrs.is_empty() && node.terminating);
+    }
+}

@@ -1,0 +1,100 @@
+//! Logs: to stderr, as text or JSON, filtered by `RUST_LOG` (default: info). Set up once, at start.
+
+use std::error::Error;
+use std::fmt;
+use std::io::{self, IsTerminal};
+use std::str::FromStr;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+
+/// How a line of the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// Why a text is no [`LogFormat`].
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no log format: want text or json")]
+pub struct LogFormatError(String);
+
+impl FromStr for LogFormat {
+    type Err = LogFormatError;
+
+    fn from_str(text: &str) -> Result<Self, LogFormatError> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(LogFormatError(text.to_owned())),
+        }
+    }
+}
+
+/// Starts logging; a later call changes nothing.
+///
+/// What `RUST_LOG` says wrongly is named on stderr and left out.
+pub fn init(format: LogFormat) {
+    let filter =
+        EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
+    // An error says that a test in this process has set up logging already.
+    let _ = match format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+}
+
+/// An error with its sources, in one line: `cannot do this: because of that`.
+#[derive(Clone, Copy, Debug)]
+pub struct Chain<'a>(pub &'a (dyn Error + Send + Sync));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut last = self.0.to_string();
+        f.write_str(&last)?;
+        let mut next = self.0.source();
+        while let Some(error) = next {
+            let text = error.to_string();
+            // Some libraries repeat the source in their own message.
+            if !last.contains(&text) {
+                write!(f, ": {text}")?;
+                last = text;
+            }
+            next = error.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Sample {
+        #[error("cannot list")]
+        Outer(#[source] Box<Sample>),
+        #[error("request: {0}")]
+        Repeating(#[source] io::Error),
+    }
+
+    #[test]
+    fn a_chain_says_each_cause_once() {
+        let error = Sample::Outer(Box::new(Sample::Repeating(io::Error::other("refused"))));
+        assert_eq!(Chain(&error).to_string(), "cannot list: request: refused");
+    }
+
+    #[test]
+    fn a_format_is_one_of_two_words() {
+        assert_eq!("text".parse(), Ok(LogFormat::Text));
+        assert_eq!("json".parse(), Ok(LogFormat::Json));
+        let error = "yaml".parse::<LogFormat>().unwrap_err();
+        assert_eq!(error.to_string(), "\"yaml\" is no log format: want text or json");
+    }
+}

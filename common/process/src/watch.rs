@@ -1,0 +1,287 @@
+//! A watch that never ends: the objects of one kind as a stream of events, started again after
+//! every error.
+//!
+//! kube's own watcher streams its first list from whatever the API server's cache holds
+//! (`resourceVersion=0`), which may be older than what we acted on before; a list of ours is always
+//! consistent, so an object that is missing in it is really gone.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream, Stream, StreamExt};
+use kube::api::{Api, ListParams, WatchEvent, WatchParams};
+use kube::core::{Resource, ResourceExt, Status};
+use kube::runtime::watcher::{DefaultBackoff, Event};
+use serde::de::DeserializeOwned;
+use tracing::{debug, warn};
+
+use crate::telemetry::Chain;
+
+/// Without an event or a bookmark (the server sends one each minute) the connection counts as dead.
+pub const SILENCE: Duration = Duration::from_secs(90);
+
+/// After this many seconds the server ends a watch, which is then resumed.
+const SERVER_TIMEOUT: u32 = 290;
+
+/// Objects in a page, where the server cannot stream its list.
+const PAGE: u32 = 500;
+
+/// The bookmark that ends a streamed list (KEP-3157).
+const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+type Events<K> = BoxStream<'static, kube::Result<WatchEvent<K>>>;
+
+enum State<K> {
+    /// Nothing is known, or what was known is too old to go on from.
+    Start,
+    /// A server without streamed lists (before Kubernetes 1.32, or switched off) lists in pages.
+    Paging {
+        page: VecDeque<K>,
+        next: Option<String>,
+        version: Option<String>,
+    },
+    /// The list is being streamed.
+    Listing(Events<K>),
+    /// All that happened up to `version` is known.
+    Listed {
+        version: String,
+    },
+    Watching {
+        version: String,
+        events: Events<K>,
+    },
+}
+
+enum Lists {
+    Streamed,
+    Paged,
+}
+
+struct Watch<K> {
+    api: Api<K>,
+    lists: Lists,
+    backoff: DefaultBackoff,
+}
+
+/// What is left to do after an error.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("cannot reach the API server")]
+    Request(#[source] kube::Error),
+    #[error("the API server ended the watch: {0}")]
+    Ended(Box<Status>),
+    #[error("no sign of life from the API server for {} s", SILENCE.as_secs())]
+    Silence,
+    #[error("the API server broke off its list")]
+    HalfAList,
+    #[error("the API server sent a list without resourceVersion")]
+    NoVersion,
+}
+
+/// All objects of `api`, and then each change of them, for ever.
+///
+/// It begins with `Init`, one `InitApply` for each object, `InitDone`; these come again whenever
+/// changes may have been missed. Errors are logged and followed by a pause that grows up to half a
+/// minute; the connection is dead after [`SILENCE`].
+pub fn watch<K>(api: Api<K>) -> impl Stream<Item = Event<K>> + Send
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let watch = Watch { api, lists: Lists::Streamed, backoff: DefaultBackoff::default() };
+    stream::unfold((watch, State::Start), |(mut watch, mut state)| async move {
+        loop {
+            match watch.step(state).await {
+                (Some(event), next) => return Some((event, (watch, next))),
+                (None, next) => state = next,
+            }
+        }
+    })
+}
+
+impl<K> Watch<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    async fn step(&mut self, state: State<K>) -> (Option<Event<K>>, State<K>) {
+        match state {
+            State::Start => self.start().await,
+            State::Paging { page, next, version } => self.page(page, next, version).await,
+            State::Listing(events) => self.list(events).await,
+            State::Listed { version } => match self.api.watch(&parameters(), &version).await {
+                Ok(events) => (None, State::Watching { version, events: events.boxed() }),
+                Err(error) => {
+                    let trouble = Trouble::Request(error);
+                    self.pause(&trouble).await;
+                    (None, after(&trouble, version))
+                }
+            },
+            State::Watching { version, events } => self.next(version, events).await,
+        }
+    }
+
+    async fn start(&mut self) -> (Option<Event<K>>, State<K>) {
+        let first_page = State::Paging { page: VecDeque::new(), next: None, version: None };
+        if matches!(self.lists, Lists::Paged) {
+            return (Some(Event::Init), first_page);
+        }
+        // An empty version asks for a list that is as new as this request.
+        match self.api.watch(&parameters().initial_events(), "").await {
+            Ok(events) => (Some(Event::Init), State::Listing(events.boxed())),
+            Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422) => {
+                debug!(%status, "the API server streams no lists; reading them in pages");
+                self.lists = Lists::Paged;
+                (None, State::Start)
+            }
+            Err(error) => {
+                self.pause(&Trouble::Request(error)).await;
+                (None, State::Start)
+            }
+        }
+    }
+
+    async fn page(
+        &mut self,
+        mut page: VecDeque<K>,
+        next: Option<String>,
+        version: Option<String>,
+    ) -> (Option<Event<K>>, State<K>) {
+        if let Some(object) = page.pop_front() {
+            return (Some(Event::InitApply(object)), State::Paging { page, next, version });
+        }
+        if let (None, Some(version)) = (&next, version) {
+            return (Some(Event::InitDone), State::Listed { version });
+        }
+        // Without a version the first page is a consistent read, and the others continue it.
+        let request = ListParams { continue_token: next, ..ListParams::default().limit(PAGE) };
+        let trouble = match self.api.list(&request).await {
+            Ok(list) => {
+                let version = list.metadata.resource_version.filter(|text| !text.is_empty());
+                let next = list.metadata.continue_.filter(|text| !text.is_empty());
+                if version.is_some() {
+                    return (None, State::Paging { page: list.items.into(), next, version });
+                }
+                Trouble::NoVersion
+            }
+            Err(error) => Trouble::Request(error),
+        };
+        self.pause(&trouble).await;
+        (None, State::Start)
+    }
+
+    async fn list(&mut self, mut events: Events<K>) -> (Option<Event<K>>, State<K>) {
+        let trouble = match received(&mut events).await {
+            Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
+                return (Some(Event::InitApply(object)), State::Listing(events));
+            }
+            Ok(Some(WatchEvent::Bookmark(bookmark))) => {
+                if !bookmark.metadata.annotations.contains_key(INITIAL_EVENTS_END) {
+                    return (None, State::Listing(events));
+                }
+                let version = bookmark.metadata.resource_version;
+                return (Some(Event::InitDone), State::Watching { version, events });
+            }
+            Ok(None | Some(WatchEvent::Deleted(_))) => Trouble::HalfAList,
+            Ok(Some(WatchEvent::Error(status))) => Trouble::Ended(status),
+            Err(trouble) => trouble,
+        };
+        self.pause(&trouble).await;
+        (None, State::Start)
+    }
+
+    async fn next(
+        &mut self,
+        version: String,
+        mut events: Events<K>,
+    ) -> (Option<Event<K>>, State<K>) {
+        let trouble = match received(&mut events).await {
+            Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
+                let version = object.resource_version().unwrap_or(version);
+                return (Some(Event::Apply(object)), State::Watching { version, events });
+            }
+            Ok(Some(WatchEvent::Deleted(object))) => {
+                let version = object.resource_version().unwrap_or(version);
+                return (Some(Event::Delete(object)), State::Watching { version, events });
+            }
+            Ok(Some(WatchEvent::Bookmark(bookmark))) => {
+                let version = bookmark.metadata.resource_version;
+                return (None, State::Watching { version, events });
+            }
+            Ok(None) => return (None, State::Listed { version }),
+            Ok(Some(WatchEvent::Error(status))) => Trouble::Ended(status),
+            Err(trouble) => trouble,
+        };
+        self.pause(&trouble).await;
+        (None, after(&trouble, version))
+    }
+
+    /// Says what happened and waits as long as the errors before it suggest.
+    async fn pause(&mut self, trouble: &Trouble) {
+        warn!(kind = %K::plural(&()), error = %Chain(trouble), "watch interrupted; trying again");
+        if let Some(delay) = self.backoff.next() {
+            tokio::time::sleep(delay).await;
+        }
+    }
+}
+
+fn parameters() -> WatchParams {
+    WatchParams { bookmarks: true, ..WatchParams::default().timeout(SERVER_TIMEOUT) }
+}
+
+/// The next event; none when the server ended the watch as it should.
+async fn received<K>(events: &mut Events<K>) -> Result<Option<WatchEvent<K>>, Trouble> {
+    let event = tokio::time::timeout(SILENCE, events.next()).await.map_err(|_| Trouble::Silence)?;
+    event.transpose().map_err(Trouble::Request)
+}
+
+/// Where to go on after `trouble`, having seen all up to `version`.
+///
+/// From the start if the server has forgotten that version (410), or has never heard of it: its
+/// etcd was restored from an older snapshot.
+fn after<K>(trouble: &Trouble, version: String) -> State<K> {
+    let (Trouble::Ended(status) | Trouble::Request(kube::Error::Api(status))) = trouble else {
+        return State::Listed { version };
+    };
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    if status.code == 410 || causes.any(|cause| cause.reason == "ResourceVersionTooLarge") {
+        return State::Start;
+    }
+    State::Listed { version }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::response::{StatusCause, StatusDetails};
+
+    use super::*;
+
+    fn goes_on(code: u16, cause: &str) -> bool {
+        let cause =
+            StatusCause { reason: cause.to_owned(), message: String::new(), field: String::new() };
+        let details = StatusDetails {
+            name: String::new(),
+            group: String::new(),
+            kind: String::new(),
+            uid: String::new(),
+            causes: vec![cause],
+            retry_after_seconds: 0,
+        };
+        let status = Status { code, details: Some(details), ..Status::default() };
+        let next = after::<crate::nodes::Node>(&Trouble::Ended(Box::new(status)), "7".to_owned());
+        matches!(next, State::Listed { version } if version == "7")
+    }
+
+    #[test]
+    fn a_version_that_the_server_does_not_know_starts_over() {
+        assert!(!goes_on(410, ""));
+        assert!(!goes_on(504, "ResourceVersionTooLarge"));
+        assert!(goes_on(504, ""));
+        assert!(goes_on(500, ""));
+    }
+
+    #[test]
+    fn silence_alone_loses_nothing() {
+        let next = after::<crate::nodes::Node>(&Trouble::Silence, "7".to_owned());
+        assert!(matches!(next, State::Listed { version } if version == "7"));
+    }
+}
