@@ -1,1 +1,179 @@
-//! One netlink socket of any protocol: numbered requests, acknowledgements, dumps.
+//! One netlink socket of any protocol: sends datagrams, and cuts what comes back into messages.
+//!
+//! What the messages say is for `netlink` (rtnetlink) and `nftables` (nfnetlink).
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+use netlink_packet_core::{NLM_F_CAPPED, NetlinkBuffer, NlasIterator};
+use netlink_sys::{Socket, SocketAddr};
+use nix::sys::socket::{setsockopt, sockopt};
+
+/// The kernel answers at once; this bounds the wait for an answer that got lost.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The kernel's limit of a dump's datagram is 32 KiB (`netlink_dump` in net/netlink/af_netlink.c),
+/// and a datagram that does not fit would be cut.
+const DATAGRAM: usize = 64 << 10;
+
+const HEADER: usize = 16;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+
+/// linux/netlink.h, `enum nlmsgerr_attrs`.
+const NLMSGERR_ATTR_MSG: u16 = 1;
+const NLMSGERR_ATTR_OFFS: u16 = 2;
+
+pub(crate) struct Connection {
+    socket: Socket,
+    sequence: u32,
+    received: Vec<u8>,
+}
+
+impl Connection {
+    /// Opens a socket into the calling thread's network namespace.
+    pub(crate) fn open(protocol: isize) -> io::Result<Self> {
+        let socket = Socket::new(protocol)?;
+        // Connected to the kernel it can be written to by no other process.
+        socket.connect(&SocketAddr::new(0, 0))?;
+        socket.set_ext_ack(true)?;
+        let time = nix::sys::time::TimeVal::new(TIMEOUT.as_secs().cast_signed(), 0);
+        setsockopt(&socket, sockopt::ReceiveTimeout, &time)?;
+        Ok(Self { socket, sequence: 0, received: Vec::with_capacity(DATAGRAM) })
+    }
+
+    pub(crate) fn socket(&mut self) -> &mut Socket {
+        &mut self.socket
+    }
+
+    /// A number for the next request, by which its answers are known.
+    pub(crate) fn number(&mut self) -> u32 {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.sequence
+    }
+
+    pub(crate) fn send(&self, datagram: &[u8]) -> io::Result<()> {
+        self.socket.send(datagram, 0).map(drop)
+    }
+
+    /// Waits for the next datagram and returns its messages.
+    pub(crate) fn receive(&mut self) -> io::Result<impl Iterator<Item = Message<'_>>> {
+        self.received.clear();
+        loop {
+            match self.socket.recv(&mut self.received, 0) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => {
+                    result?;
+                    break;
+                }
+            }
+        }
+        let mut rest = self.received.as_slice();
+        Ok(std::iter::from_fn(move || Message::next(&mut rest)))
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsRawFd for Connection {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("socket", &self.socket).finish_non_exhaustive()
+    }
+}
+
+/// One message from the kernel.
+#[derive(Clone, Copy)]
+pub(crate) struct Message<'a> {
+    pub(crate) kind: u16,
+    pub(crate) flags: u16,
+    pub(crate) sequence: u32,
+    /// With its header, as decoders want it.
+    pub(crate) whole: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    fn next(rest: &mut &'a [u8]) -> Option<Self> {
+        let header = NetlinkBuffer::new_checked(*rest).ok()?;
+        let length = usize::try_from(header.length()).ok()?;
+        let (whole, after) = rest.split_at_checked(length)?;
+        *rest = after.get(length.next_multiple_of(4) - length..).unwrap_or_default();
+        Some(Self {
+            kind: header.message_type(),
+            flags: header.flags(),
+            sequence: header.sequence_number(),
+            whole,
+        })
+    }
+
+    pub(crate) fn body(&self) -> &'a [u8] {
+        self.whole.get(HEADER..).unwrap_or_default()
+    }
+
+    /// How the request ended, if this message says so: by an acknowledgement, a refusal, or the end
+    /// of a dump.
+    pub(crate) fn outcome(&self) -> Option<Result<(), Refusal>> {
+        let attributes = match self.kind {
+            NLMSG_ERROR => self.after_echo(),
+            NLMSG_DONE => self.body().get(4..).unwrap_or_default(),
+            _ => return None,
+        };
+        let code = self.body().first_chunk().copied().map_or(0, i32::from_ne_bytes);
+        Some(if code == 0 { Ok(()) } else { Err(Refusal::new(code, attributes)) })
+    }
+
+    /// What follows the request that a refusal repeats, whole or its header alone.
+    fn after_echo(&self) -> &'a [u8] {
+        let echo = self.body().get(4..).unwrap_or_default();
+        let length = if self.flags & NLM_F_CAPPED == 0 {
+            echo.first_chunk().copied().map_or(HEADER, |bytes| u32::from_ne_bytes(bytes) as usize)
+        } else {
+            HEADER
+        };
+        echo.get(length.next_multiple_of(4)..).unwrap_or_default()
+    }
+}
+
+/// What the kernel says when it does not do what it was asked.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) source: io::Error,
+    pub(crate) explanation: Option<String>,
+    /// Where in the request the culprit stands, in bytes from its header.
+    pub(crate) offset: Option<u32>,
+}
+
+impl Refusal {
+    fn new(code: i32, attributes: &[u8]) -> Self {
+        let mut refusal = Self::from(io::Error::from_raw_os_error(code.saturating_neg()));
+        for attribute in NlasIterator::new(attributes).map_while(Result::ok) {
+            match (attribute.kind(), attribute.value()) {
+                (NLMSGERR_ATTR_MSG, text) => {
+                    let text = String::from_utf8_lossy(text);
+                    refusal.explanation = Some(text.trim_end_matches('\0').to_owned());
+                }
+                (NLMSGERR_ATTR_OFFS, &[a, b, c, d]) => {
+                    refusal.offset = Some(u32::from_ne_bytes([a, b, c, d]));
+                }
+                _ => {}
+            }
+        }
+        refusal
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(source: io::Error) -> Self {
+        Self { source, explanation: None, offset: None }
+    }
+}

@@ -2,9 +2,12 @@
 //!
 //! The error number stays a value, so that callers tell a link that exists from one that is missing.
 
+use std::fmt::Display;
 use std::io;
 
 use nix::errno::Errno;
+
+use crate::connection::Refusal;
 
 /// A request to the kernel that failed.
 #[derive(Debug, thiserror::Error)]
@@ -46,18 +49,21 @@ impl NetError {
     }
 }
 
-/// Names the request that an `io::Error` belongs to.
-pub(crate) trait During<T> {
-    fn during(self, operation: &'static str, object: impl ToString) -> Result<T, NetError>;
+impl Refusal {
+    /// Names the request that was refused.
+    pub(crate) fn during(self, operation: &'static str, object: impl Display) -> NetError {
+        let Self { source, explanation, .. } = self;
+        NetError { operation, object: object.to_string(), explanation, source }
+    }
 }
 
-impl<T, E: Into<io::Error>> During<T> for Result<T, E> {
-    fn during(self, operation: &'static str, object: impl ToString) -> Result<T, NetError> {
-        self.map_err(|source| NetError {
-            operation,
-            object: object.to_string(),
-            explanation: None,
-            source: source.into(),
-        })
+/// Names the request that failed.
+pub(crate) trait During<T> {
+    fn during(self, operation: &'static str, object: impl Display) -> Result<T, NetError>;
+}
+
+impl<T, E: Into<Refusal>> During<T> for Result<T, E> {
+    fn during(self, operation: &'static str, object: impl Display) -> Result<T, NetError> {
+        self.map_err(|error| error.into().during(operation, object))
     }
 }

@@ -1,6 +1,8 @@
 //! What the kernel tells of changes: enough to wake up and look.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use crate::NetError;
 
@@ -16,7 +18,8 @@ pub enum Event {
     Lost,
 }
 
-/// A subscription in the network namespace in which it was opened.
+/// A subscription in the network namespace in which it was opened. Its socket never blocks: wait for
+/// it with poll(2), or with tokio's `AsyncFd` and its `try_io`.
 #[derive(Debug)]
 pub struct Events(());
 
@@ -31,8 +34,11 @@ impl Events {
         unimplemented!()
     }
 
-    /// Waits for the next datagram, and returns what it tells of, each once.
-    pub fn next(&mut self) -> Result<Vec<Event>, NetError> {
+    /// What was told since the last call, each once.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if nothing was.
+    pub fn next(&mut self) -> io::Result<BTreeSet<Event>> {
         unimplemented!()
     }
 }
@@ -40,5 +46,11 @@ impl Events {
 impl AsFd for Events {
     fn as_fd(&self) -> BorrowedFd<'_> {
         unimplemented!()
+    }
+}
+
+impl AsRawFd for Events {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
     }
 }

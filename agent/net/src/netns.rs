@@ -1,13 +1,23 @@
 //! Network namespaces: open one, and run code inside.
 
+use std::fs::{self, File};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::thread;
+
+use nix::fcntl::OFlag;
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
+
+/// The calling thread's; /proc/self would be the main thread's.
+const OWN: &str = "/proc/thread-self/ns/net";
 
 /// An open network namespace; it lives at least as long as this.
 #[derive(Debug)]
 pub struct Netns {
-    _file: OwnedFd,
+    file: File,
 }
 
 /// Why a path leads to no usable network namespace.
@@ -24,32 +34,120 @@ pub enum NetnsError {
 
 impl Netns {
     /// Opens the namespace at `path`, as `/run/netns/NAME` or `/proc/PID/ns/net`.
-    pub fn open(_path: &Path) -> Result<Self, NetnsError> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// [`NetnsError::NotNetns`] for any other kind of file, as the mount point that is left when
+    /// the namespace is gone.
+    pub fn open(path: &Path) -> Result<Self, NetnsError> {
+        let name = || path.display().to_string();
+        let open = || {
+            // A FIFO would block.
+            let flags = OFlag::O_NONBLOCK.bits();
+            let file = File::options().read(true).custom_flags(flags).open(path)?;
+            let nsfs = fstatfs(&file)?.filesystem_type() == NSFS_MAGIC;
+            Ok::<_, io::Error>((nsfs && is_netns(&file)?).then_some(Self { file }))
+        };
+        match open() {
+            Ok(netns) => netns.ok_or_else(|| NetnsError::NotNetns(name())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(NetnsError::Missing(name()))
+            }
+            Err(source) => Err(NetnsError::Open { path: name(), source }),
+        }
     }
 
     /// The namespace of the calling thread.
     pub fn current() -> Result<Self, NetnsError> {
-        unimplemented!()
+        Self::open(Path::new(OWN))
     }
 
     /// A new, empty namespace, which ends with the last that holds it.
     pub fn unnamed() -> io::Result<Self> {
-        unimplemented!()
+        on_a_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            Ok(Self { file: File::open(OWN)? })
+        })
     }
 
     /// What identifies it on this machine until it ends.
     pub fn inode(&self) -> io::Result<u64> {
-        unimplemented!()
+        Ok(self.file.metadata()?.ino())
     }
 
     /// Whether the calling thread is in it.
     pub fn is_current(&self) -> io::Result<bool> {
-        unimplemented!()
+        let (this, own) = (self.file.metadata()?, fs::metadata(OWN)?);
+        Ok((this.dev(), this.ino()) == (own.dev(), own.ino()))
     }
 
     /// Runs `f` inside, on a thread of its own, and returns its result.
-    pub fn run<T: Send>(&self, _f: impl FnOnce() -> T + Send) -> io::Result<T> {
-        unimplemented!()
+    ///
+    /// The thread ends with `f`, so none ever has to find its way back. A socket that `f` opens
+    /// stays in this namespace, wherever it is used.
+    pub fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> io::Result<T> {
+        on_a_thread(|| {
+            #[expect(clippy::disallowed_methods, reason = "the one place that enters a netns")]
+            setns(&self.file, CloneFlags::CLONE_NEWNET)?;
+            Ok(f())
+        })
+    }
+}
+
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Tells a network namespace from one of another type: they share a file system.
+fn is_netns(file: &File) -> io::Result<bool> {
+    let target = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    Ok(target.to_str().is_some_and(|target| target.starts_with("net:[")))
+}
+
+fn on_a_thread<T: Send>(f: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().spawn_scoped(scope, f)?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Netlink;
+
+    #[test]
+    fn a_new_namespace_has_only_lo_and_is_not_the_current_one() {
+        let netns = Netns::unnamed().unwrap();
+        assert!(!netns.is_current().unwrap());
+        assert!(netns.run(|| netns.is_current().unwrap()).unwrap());
+        assert_ne!(netns.inode().unwrap(), Netns::current().unwrap().inode().unwrap());
+        let links = netns.run(|| Netlink::open().unwrap().links().unwrap()).unwrap();
+        assert_eq!(links.iter().map(|link| link.name.as_str()).collect::<Vec<_>>(), ["lo"]);
+    }
+
+    #[test]
+    fn a_socket_stays_in_the_namespace_where_it_was_opened() {
+        let netns = Netns::unnamed().unwrap();
+        let mut inside = netns.run(Netlink::open).unwrap().unwrap();
+        let mac = crate::Mac([2, 0, 0, 0, 0, 1]);
+        inside.create_bridge("br-net-test", mac).unwrap();
+        assert!(inside.link("br-net-test").unwrap().is_some());
+        assert!(Netlink::open().unwrap().link("br-net-test").unwrap().is_none());
+    }
+
+    #[test]
+    fn only_network_namespaces_are_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let leftover = directory.path().join("leftover");
+        fs::write(&leftover, "").unwrap();
+        let open = |path: &Path| Netns::open(path).unwrap_err();
+        assert!(matches!(open(&leftover), NetnsError::NotNetns(_)));
+        assert!(matches!(open(Path::new("/proc/self/ns/mnt")), NetnsError::NotNetns(_)));
+        assert!(matches!(open(&directory.path().join("gone")), NetnsError::Missing(_)));
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink("/proc/self/ns/net", &link).unwrap();
+        assert!(Netns::open(&link).unwrap().is_current().unwrap());
     }
 }

@@ -25,3 +25,8 @@ pub fn apply(_text: &str) -> Result<(), NftError> {
 pub fn list(_table: &str) -> Result<Option<String>, NftError> {
     unimplemented!()
 }
+
+/// As [`list`], but without the elements of sets and maps (`nft --terse`).
+pub fn list_terse(_table: &str) -> Result<Option<String>, NftError> {
+    unimplemented!()
+}
