@@ -38,7 +38,8 @@ pub struct PluginConfig {
     /// Whether a pod may reach itself through a Service: the hairpin flag of its bridge port.
     #[serde(default)]
     pub hairpin: bool,
-    /// One address is taken from a range of each family that occurs.
+    /// At most one for each family; a pod gets an address of each. DEL needs none.
+    #[serde(default)]
     pub ranges: Vec<Range>,
     /// Where leases and records are kept.
     #[serde(default = "default_state_dir")]

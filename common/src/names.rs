@@ -36,6 +36,15 @@ pub const CONFLIST: &str = "10-kubenet.conflist";
 /// Leases, attachments and last words of the agent; gone with the boot, like the pods.
 pub const STATE_DIR: &str = "/run/kubenet";
 
+/// Records of attachments, under [`STATE_DIR`]; a name with an '@' is that of a complete record.
+pub const ATTACHMENTS: &str = "attachments";
+
+/// Leases, under [`STATE_DIR`]: a file for each address, named by it.
+pub const LEASES: &str = "leases";
+
+/// Holds the boot in which the rest of [`STATE_DIR`] was written, where that is no tmpfs.
+pub const BOOT_ID_FILE: &str = "boot-id";
+
 /// Why this machine's network is not ready, written by the agent: what STATUS answers with.
 pub const REASON_FILE: &str = "reason";
 

@@ -36,7 +36,7 @@ pub enum Field {
 /// The elements of `attachment`: none if it has no host port.
 ///
 /// A host port on an address of one family leads to the pod's address of that family; one that names
-/// no address exists for each family that the pod has.
+/// no address exists for each family that the pod has. `0.0.0.0` and `::` are any address of theirs.
 pub fn elements(attachment: &Attachment) -> Vec<Element> {
     let mut elements = Vec::new();
     for &pod in &attachment.addresses {
@@ -47,10 +47,10 @@ pub fn elements(attachment: &Attachment) -> Vec<Element> {
                 continue;
             }
             let what = [Field::Protocol(port.protocol), Field::Port(port.host_port)];
-            let set = if port.host_ip.is_some() { HOST_PORTS_AT } else { HOST_PORTS }[family];
+            let at = port.host_ip.filter(|ip| !ip.is_unspecified());
             elements.push(Element {
-                set,
-                key: port.host_ip.map(Field::Address).into_iter().chain(what).collect(),
+                set: if at.is_some() { HOST_PORTS_AT } else { HOST_PORTS }[family],
+                key: at.map(Field::Address).into_iter().chain(what).collect(),
                 data: vec![Field::Address(pod), Field::Port(port.container_port)],
             });
         }
@@ -124,5 +124,10 @@ mod tests {
             ],
         );
         check(&["10.0.0.5"], Some("2001:db8::1"), &[]);
+        check(
+            &["10.0.0.5", "fd00::5"],
+            Some("::"),
+            &["hostports6 tcp . 8080 : fd00::5 . 80", "hairpin6 fd00::5 . fd00::5 : "],
+        );
     }
 }
