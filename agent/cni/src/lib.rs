@@ -1,1 +1,19 @@
-//! To be written.
+//! The CNI plugin: one attachment at a time, from a runtime's request to the kernel and back.
+//!
+//! A request is parsed whole (`request`) before a command looks at the machine. What is written stands
+//! in an order that makes every step safe to be the last one: see `state` and `commands::add`.
+
+mod answer;
+mod bridge;
+mod commands;
+mod error;
+mod hostports;
+mod ranges;
+mod request;
+mod spec;
+mod state;
+mod veth;
+mod wait;
+
+pub use answer::{Answer, Plugin, STDIN_MAX, answer};
+pub use request::Environment;

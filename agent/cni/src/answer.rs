@@ -1,0 +1,91 @@
+//! From environment and standard input to what is printed, and the exit code.
+
+use common::names;
+use serde_json::Value;
+
+use crate::commands::{add, check, del, gc, loopback, status};
+use crate::error::Error;
+use crate::request::{self, Call, Conf, Environment, Request};
+use crate::spec::{self, Version};
+
+/// Longest network configuration, in bytes: a node's is some hundred.
+pub const STDIN_MAX: usize = 1 << 20;
+
+/// Which plugin the program is, told by the name by which it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plugin {
+    Kubenet,
+    Loopback,
+}
+
+/// What a runtime gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Success: one JSON object, or nothing to say.
+    Done(Option<String>),
+    /// A CNI error, as JSON.
+    Failed(String),
+}
+
+impl Plugin {
+    /// By the last part of the program's path; whatever it is, it is not `loopback`.
+    pub fn called(name: &str) -> Self {
+        if name == names::LOOPBACK_PLUGIN { Self::Loopback } else { Self::Kubenet }
+    }
+}
+
+/// Does what a runtime asks for.
+pub fn answer(plugin: Plugin, environment: &Environment, stdin: &[u8]) -> Answer {
+    let conf = request::decode(stdin, STDIN_MAX);
+    // The version of an answer is the request's, as far as that can be told.
+    let version = conf.as_ref().ok().and_then(|conf| request::version(conf).ok());
+    match run(plugin, environment, conf) {
+        Ok(result) => Answer::Done(result.map(|result| result.to_string())),
+        Err(error) => {
+            let version = version.unwrap_or(Version::NEWEST);
+            let answer = spec::failed(version, error.code(), &error.to_string(), &causes(&error));
+            Answer::Failed(answer.to_string())
+        }
+    }
+}
+
+fn run(
+    plugin: Plugin,
+    environment: &Environment,
+    conf: Result<Conf, Error>,
+) -> Result<Option<Value>, Error> {
+    let call = Call::parse(environment)?;
+    if call == Call::Version {
+        // Whoever asks which versions there are need not know one.
+        let version = conf.and_then(|conf| request::version(&conf)).unwrap_or(Version::NEWEST);
+        return Ok(Some(spec::versions(version)));
+    }
+    let conf = conf?;
+    let version = request::version(&conf)?;
+    call.check_version(version)?;
+    match plugin {
+        Plugin::Loopback => loopback::run(call, version, conf),
+        Plugin::Kubenet => kubenet(Request::parse(call, conf)?, version),
+    }
+}
+
+fn kubenet(request: Request, version: Version) -> Result<Option<Value>, Error> {
+    match request {
+        Request::Add { target, previous, config } => {
+            return add::add(version, &target, &config, previous).map(Some);
+        }
+        Request::Del { id, state_dir } => del::del(&id, &state_dir),
+        Request::Check { target, previous, config } => check::check(&target, &config, &previous),
+        Request::Gc { valid, state_dir } => gc::gc(&valid, &state_dir),
+        Request::Status { config } => status::status(&config),
+        Request::Version => return Ok(Some(spec::versions(version))),
+    }
+    .map(|()| None)
+}
+
+/// What led to an error, outermost first.
+fn causes(error: &Error) -> String {
+    let first = std::error::Error::source(error);
+    let chain = std::iter::successors(first, |cause| cause.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

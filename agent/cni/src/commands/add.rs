@@ -1,0 +1,152 @@
+//! ADD: gives the container an interface with an address of each range, or leaves nothing behind.
+//!
+//! Claim, leases, record, elements, veth pair: each step names what the next one makes, and the
+//! runtime's DEL, or the next ADD that lacks an address, finds it.
+
+use std::net::IpAddr;
+
+use common::attachment::Attachment;
+use net::link::{Hairpin, Link};
+use net::{Netlink, Netns};
+use serde_json::Value;
+
+use super::{bury, container_netns, remove, status};
+use crate::error::{During, Error};
+use crate::ranges::Pool;
+use crate::request::{Config, Target};
+use crate::spec::{self, Made, Version};
+use crate::state::{Claim, Found, State};
+use crate::{bridge, hostports, veth};
+
+/// The parts of the machine that an ADD works on.
+struct Machine {
+    host: Netlink,
+    bridge: Link,
+    state: State,
+    netns: Netns,
+}
+
+pub(crate) fn add(
+    version: Version,
+    target: &Target,
+    config: &Config,
+    previous: Option<Value>,
+) -> Result<Value, Error> {
+    let netns = container_netns(&target.netns)?;
+    let mut host = Netlink::open()?;
+    let bridge = bridge::find(&mut host, config)?.map_err(|reason| {
+        let more = status::agents_reason(&config.state_dir).unwrap_or_default();
+        let separator = if more.is_empty() { "" } else { ": " };
+        Error::TryLater(format!("{reason}{separator}{more}"))
+    })?;
+    let state = State::open(&config.state_dir)?;
+    let mut machine = Machine { host, bridge, state, netns };
+    let claim = machine.claim(target)?;
+    let attached = machine.attach(&claim, config);
+    if attached.is_err()
+        && let Err(error) = remove(&mut machine.host, &machine.state, &claim)
+    {
+        eprintln!("kubenet: cannot undo a failed ADD: {error}");
+    }
+    let record = attached?;
+    let made = Made {
+        record: &record,
+        netns: &target.netns,
+        ranges: &config.ranges,
+        mtu: machine.mtu(config),
+        bridge_mac: machine.bridge.mac.map(|mac| mac.to_string()).unwrap_or_default(),
+        host_mac: veth::host_mac(&record.addresses).to_string(),
+    };
+    Ok(spec::added(version, previous, &made))
+}
+
+impl Machine {
+    /// Claims the attachment; one that is there is refused and stays as it is.
+    fn claim(&mut self, target: &Target) -> Result<Claim, Error> {
+        let (claim, found) = self.state.claim(&target.id)?;
+        if let Some(link) = self.host.link(&target.id.host_link())? {
+            if found == Found::Nothing {
+                self.state.release(&claim, &[])?;
+            }
+            let id = &target.id;
+            return Err(Error::Attached(if veth::is_of(&link, id) {
+                format!("{id} is attached already: DEL comes before another ADD")
+            } else {
+                format!("the name {} for the host link of {id} is taken", link.name)
+            }));
+        }
+        if found == Found::Nothing {
+            return Ok(claim);
+        }
+        // Left by an ADD that was killed, or by a pod whose namespace took the link along.
+        remove(&mut self.host, &self.state, &claim)?;
+        drop(claim);
+        self.state.claim(&target.id).map(|(claim, _)| claim)
+    }
+
+    fn attach(&mut self, claim: &Claim, config: &Config) -> Result<Attachment, Error> {
+        let addresses = config.ranges.iter().map(|&range| self.reserve(claim, range.into()));
+        let addresses = addresses.collect::<Result<_, _>>()?;
+        let record = self.record(claim, config, addresses)?;
+        self.publish(claim, &record)?;
+        let plan = veth::Plan {
+            record: &record,
+            netns: &self.netns,
+            ranges: &config.ranges,
+            bridge: self.bridge.index,
+            mtu: self.mtu(config),
+            hairpin: if config.hairpin { Hairpin::On } else { Hairpin::Off },
+        };
+        plan.apply(&mut self.host)?;
+        Ok(record)
+    }
+
+    /// An address of `pool`, if need be that of an attachment that is dead.
+    fn reserve(&mut self, claim: &Claim, pool: Pool) -> Result<IpAddr, Error> {
+        if let Some(address) = self.state.reserve(claim, &pool)? {
+            return Ok(address);
+        }
+        for id in self.state.ids()? {
+            bury(&mut self.host, &self.state, &id)?;
+        }
+        self.state.reserve(claim, &pool)?.ok_or_else(|| Error::Exhausted {
+            subnet: pool.range.subnet,
+            total: pool.total(),
+            size: pool.size(),
+        })
+    }
+
+    fn record(
+        &self,
+        claim: &Claim,
+        config: &Config,
+        addresses: Vec<IpAddr>,
+    ) -> Result<Attachment, Error> {
+        let inode = self.netns.inode().during(|| "look at the container's namespace".to_owned())?;
+        Ok(Attachment {
+            container_id: claim.id.container_id().to_owned(),
+            ifname: claim.id.ifname().to_owned(),
+            bridge: config.bridge.clone(),
+            host_link: claim.id.host_link(),
+            mac: veth::container_mac(&addresses).to_string(),
+            addresses,
+            netns_inode: inode,
+            host_ports: config.host_ports.clone(),
+        })
+    }
+
+    /// Writes the record with its host ports; a dead attachment gives up those that it has.
+    fn publish(&mut self, claim: &Claim, record: &Attachment) -> Result<(), Error> {
+        match hostports::publish(&self.state, &claim.id, record) {
+            Err(Error::HostPortTaken { owner: Some(owner), .. }) => {
+                bury(&mut self.host, &self.state, &owner)?;
+                hostports::publish(&self.state, &claim.id, record)
+            }
+            published => published,
+        }
+    }
+
+    fn mtu(&self, config: &Config) -> u32 {
+        config.mtu.unwrap_or(self.bridge.mtu)
+    }
+}

@@ -1,0 +1,115 @@
+//! CHECK: whether an attachment is still as ADD left it; every difference is named.
+
+use std::net::IpAddr;
+
+use common::attachment::Attachment;
+use net::Netlink;
+use net::link::Link;
+use net::netns::Netns;
+use serde_json::Value;
+
+use super::container_netns;
+use crate::error::Error;
+use crate::request::{Config, Target};
+use crate::spec::default_route;
+use crate::state::State;
+use crate::{bridge, hostports, veth};
+
+pub(crate) fn check(target: &Target, config: &Config, previous: &Value) -> Result<(), Error> {
+    let netns = container_netns(&target.netns)?;
+    let state = State::at(&config.state_dir);
+    let Some(record) = state.record(&target.id)? else {
+        return Err(Error::Differs(vec![format!("{} has no record", target.id)]));
+    };
+    let mut differences = named(previous, target, &record);
+    let unleased = record.addresses.iter().filter(|&&ip| !state.is_leased(ip, &target.id));
+    differences.extend(unleased.map(|ip| format!("{ip} is not leased to {}", target.id)));
+    let mut host = Netlink::open()?;
+    let link = outside(&mut host, target, config, &mut differences)?;
+    inside(&netns, link.as_ref(), &record, config, &mut differences)?;
+    differences.extend(hostports::missing(&record)?);
+    if differences.is_empty() { Ok(()) } else { Err(Error::Differs(differences)) }
+}
+
+/// What `previous` says of our interface and the record does not, or the other way round.
+fn named(previous: &Value, target: &Target, record: &Attachment) -> Vec<String> {
+    let list = |key: &str| previous.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+    let (name, sandbox) = (target.id.ifname(), target.netns.to_string_lossy());
+    let index = list("interfaces").iter().position(|interface| {
+        interface["name"] == name && interface["sandbox"].as_str() == Some(&sandbox)
+    });
+    let Some(index) = index else { return vec![format!("prevResult has no interface {name}")] };
+    let ips = list("ips");
+    let own = ips.iter().filter(|ip| ip["interface"].as_u64() == u64::try_from(index).ok());
+    let texts = own.filter_map(|ip| ip["address"].as_str()?.split('/').next());
+    let named = texts.filter_map(|text| text.parse::<IpAddr>().ok()).collect::<Vec<_>>();
+    let unknown = named.iter().filter(|ip| !record.addresses.contains(ip));
+    let unknown = unknown.map(|ip| format!("{ip} of prevResult is not in the record"));
+    let unnamed = record.addresses.iter().filter(|ip| !named.contains(ip));
+    unknown.chain(unnamed.map(|ip| format!("{ip} of the record is not in prevResult"))).collect()
+}
+
+/// The host end.
+fn outside(
+    host: &mut Netlink,
+    target: &Target,
+    config: &Config,
+    differences: &mut Vec<String>,
+) -> Result<Option<Link>, Error> {
+    let bridge = bridge::find(host, config)?.map_err(|reason| differences.push(reason)).ok();
+    let Some(link) = veth::find(host, &target.id)? else {
+        differences.push(format!("host link {} is missing", target.id.host_link()));
+        return Ok(None);
+    };
+    let name = &link.name;
+    if !link.up {
+        differences.push(format!("{name} is down"));
+    }
+    if bridge.is_some_and(|bridge| link.master != Some(bridge.index)) {
+        differences.push(format!("{name} is no port of {}", config.bridge));
+    } else if link.hairpin.is_some_and(|hairpin| hairpin != config.hairpin) {
+        differences.push(format!("hairpin of {name} is not {}", config.hairpin));
+    }
+    Ok(Some(link))
+}
+
+/// The container end, with its addresses and routes.
+fn inside(
+    netns: &Netns,
+    host_link: Option<&Link>,
+    record: &Attachment,
+    config: &Config,
+    differences: &mut Vec<String>,
+) -> Result<(), Error> {
+    let mut netlink = veth::inside(netns, Netlink::open)??;
+    let name = &record.ifname;
+    let Some(link) = netlink.link(name)? else {
+        differences.push(format!("{name} is missing"));
+        return Ok(());
+    };
+    if !link.up {
+        differences.push(format!("{name} is down"));
+    }
+    if link.mac.map(|mac| mac.to_string()).as_ref() != Some(&record.mac) {
+        differences.push(format!("{name} has not the MAC address {}", record.mac));
+    }
+    let peer = host_link.and_then(|link| link.peer).map(|peer| peer.index);
+    if peer.is_some_and(|peer| peer != link.index) {
+        differences.push(format!("{name} is not the other end of {}", record.host_link));
+    }
+    let addresses = netlink.addresses()?;
+    let held = |ip: &IpAddr| {
+        addresses.iter().any(|a| a.link == link.index && a.address == *ip && !a.tentative)
+    };
+    let missing = record.addresses.iter().filter(|ip| !held(ip));
+    differences.extend(missing.map(|ip| format!("{name} lacks address {ip}")));
+    let routes = netlink.routes()?;
+    for range in &config.ranges {
+        let destination = default_route(range.subnet.family());
+        let way = (destination, Some(range.gateway), Some(link.index));
+        if !routes.iter().any(|route| (route.destination, route.via, route.link) == way) {
+            differences.push(format!("{destination} does not lead to {}", range.gateway));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! GC: removes every attachment that the runtime does not know.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use common::attachment::AttachmentId;
+use net::Netlink;
+
+use super::del::del;
+use crate::error::Error;
+use crate::state::State;
+use crate::veth;
+
+/// Goes on after an error, and reports the first.
+pub(crate) fn gc(valid: &BTreeSet<AttachmentId>, state_dir: &Path) -> Result<(), Error> {
+    let mut found = State::at(state_dir).ids()?.into_iter().collect::<BTreeSet<_>>();
+    // Links whose records are lost.
+    let links = Netlink::open()?.links()?;
+    let named = links.iter().filter_map(|link| Some((link, link.alias.as_deref()?)));
+    let ours = named.filter_map(|(link, alias)| Some((link, AttachmentId::of_alias(alias)?)));
+    found.extend(ours.filter(|(link, id)| veth::is_of(link, id)).map(|(_, id)| id));
+    let outcomes = found.difference(valid).map(|id| {
+        del(id, state_dir).inspect_err(|error| {
+            eprintln!("kubenet: cannot remove {id}: {error}");
+        })
+    });
+    outcomes.collect::<Vec<_>>().into_iter().collect()
+}

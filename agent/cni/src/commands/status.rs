@@ -1,0 +1,31 @@
+//! STATUS: whether an ADD would succeed now, and if not, why.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use common::names;
+use net::Netlink;
+
+use crate::bridge;
+use crate::error::Error;
+use crate::request::Config;
+use crate::state::{Lock, try_lock};
+
+pub(crate) fn status(config: &Config) -> Result<(), Error> {
+    if let Some(reason) = agents_reason(&config.state_dir) {
+        return Err(Error::NotReady(reason));
+    }
+    let mut netlink = Netlink::open()?;
+    bridge::find(&mut netlink, config)?.map(drop).map_err(Error::NotReady)
+}
+
+/// Why the agent finds this machine's network not ready.
+///
+/// It counts only while an agent lives, which its lock tells: one that is merely absent is no reason.
+pub(crate) fn agents_reason(state_dir: &Path) -> Option<String> {
+    let lock = File::open(state_dir.join(names::AGENT_LOCK_FILE)).ok()?;
+    let alive = matches!(try_lock(&lock, Lock::Shared), Ok(false));
+    let reason = fs::read_to_string(state_dir.join(names::REASON_FILE)).ok()?;
+    let reason = reason.trim();
+    (alive && !reason.is_empty()).then(|| reason.to_owned())
+}

@@ -1,0 +1,146 @@
+//! An attachment's elements in the table of host ports, together with its record.
+//!
+//! The agent rebuilds that table from all records under an exclusive lock. Who writes a record and its
+//! elements holds it shared, so a rebuild sees both or neither.
+
+use std::time::Duration;
+
+use common::attachment::{Attachment, AttachmentId, Protocol};
+use common::pods_table::{self, Element, Field};
+use common::{Family, names};
+use net::nftables::{ElementsError, Nftables};
+
+use crate::error::Error;
+use crate::state::{Lock, State, locked};
+use crate::wait;
+
+/// How long ADD waits for a table that the agent is about to make.
+const TABLE_LIMIT: Duration = Duration::from_secs(2);
+
+/// What became of elements that were to be added.
+enum Added {
+    All,
+    /// The table is missing.
+    None(String),
+    Conflict(Box<Element>),
+}
+
+/// Writes the record, and adds its elements if it has host ports.
+///
+/// # Errors
+/// [`Error::HostPortTaken`] if another attachment has one, [`Error::TryLater`] while there is no table.
+pub(crate) fn publish(state: &State, id: &AttachmentId, record: &Attachment) -> Result<(), Error> {
+    let elements = pods_table::elements(record);
+    if elements.is_empty() {
+        return state.write_record(id, record);
+    }
+    let mut nftables = Nftables::open()?;
+    let mut missing = String::new();
+    let added = wait::until(TABLE_LIMIT, || {
+        // Not while waiting: the agent makes the table under the exclusive lock.
+        let _lock = table_lock(state)?;
+        state.write_record(id, record)?;
+        Ok::<_, Error>(match add(&mut nftables, &elements)? {
+            Added::All => Some(None),
+            Added::Conflict(element) => Some(Some(element)),
+            Added::None(why) => {
+                missing = why;
+                None
+            }
+        })
+    })?;
+    match added {
+        Some(None) => Ok(()),
+        Some(Some(element)) => Err(Error::HostPortTaken {
+            port: port_of(&element),
+            owner: owner(state, id, &element)?,
+        }),
+        None => Err(Error::TryLater(format!("{missing}: kubenet's agent makes it"))),
+    }
+}
+
+fn add(nftables: &mut Nftables, elements: &[Element]) -> Result<Added, Error> {
+    match nftables.add_elements(names::PODS_TABLE, elements) {
+        Ok(()) => Ok(Added::All),
+        Err(error @ ElementsError::TableMissing { .. }) => Ok(Added::None(error.to_string())),
+        Err(ElementsError::Exists { element }) => {
+            // A rebuild between two attempts has added all of them, from the record.
+            let lacking = nftables.missing_elements(names::PODS_TABLE, elements)?;
+            let conflict = Added::Conflict(Box::new(element));
+            Ok(if lacking.is_empty() { Added::All } else { conflict })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Deletes the elements of `record`, and only those: the key of one may have another's data by now.
+pub(crate) fn retract(state: &State, record: &Attachment) -> Result<(), Error> {
+    let elements = pods_table::elements(record);
+    if elements.is_empty() {
+        return Ok(());
+    }
+    let _lock = table_lock(state)?;
+    let mut nftables = Nftables::open()?;
+    let changed = nftables.missing_elements(names::PODS_TABLE, &elements).and_then(|missing| {
+        let own = elements.into_iter().filter(|element| !missing.contains(element));
+        nftables.delete_elements(names::PODS_TABLE, &own.collect::<Vec<_>>())
+    });
+    match changed {
+        Err(ElementsError::TableMissing { .. }) => Ok(()),
+        changed => Ok(changed?),
+    }
+}
+
+/// The elements of `record` that are not there.
+pub(crate) fn missing(record: &Attachment) -> Result<Vec<String>, Error> {
+    let elements = pods_table::elements(record);
+    if elements.is_empty() {
+        return Ok(Vec::new());
+    }
+    let missing = match Nftables::open()?.missing_elements(names::PODS_TABLE, &elements) {
+        Err(ElementsError::TableMissing { .. }) => elements,
+        missing => missing?,
+    };
+    Ok(missing
+        .iter()
+        .map(|element| format!("{} lacks {}", element.set, port_of(element)))
+        .collect())
+}
+
+/// Whose record has the key of `element`.
+fn owner(
+    state: &State,
+    besides: &AttachmentId,
+    element: &Element,
+) -> Result<Option<AttachmentId>, Error> {
+    for id in state.ids()?.into_iter().filter(|id| id != besides) {
+        let record = state.record(&id)?;
+        let elements = record.iter().flat_map(pods_table::elements);
+        if elements.into_iter().any(|its| (its.set, &its.key) == (element.set, &element.key)) {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}
+
+fn table_lock(state: &State) -> Result<std::fs::File, Error> {
+    let file = state.lock_file(&state.path(names::PODS_TABLE_LOCK_FILE))?;
+    locked(file, Lock::Shared, "the table of host ports")
+}
+
+/// A key in words: `tcp 8080 of 192.0.2.1 (IPv4)`.
+fn port_of(element: &Element) -> String {
+    let words = element.key.iter().map(|field| match field {
+        Field::Address(address) => address.to_string(),
+        Field::Protocol(Protocol::Tcp) => "tcp".to_owned(),
+        Field::Protocol(Protocol::Udp) => "udp".to_owned(),
+        Field::Protocol(Protocol::Sctp) => "sctp".to_owned(),
+        Field::Port(port) => port.to_string(),
+    });
+    let family = element.data.iter().find_map(|field| match field {
+        Field::Address(address) => Some(Family::from(*address)),
+        _ => None,
+    });
+    let words = words.collect::<Vec<_>>().join(" ");
+    family.map(|family| format!("{words} ({family})")).unwrap_or(words)
+}

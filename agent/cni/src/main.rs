@@ -1,0 +1,40 @@
+//! The plugin's program: the environment and standard input in, JSON and an exit code out.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use cni::{Answer, Environment, Plugin, STDIN_MAX};
+
+fn main() -> ExitCode {
+    let name = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&name).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let environment = Environment {
+        command: std::env::var_os("CNI_COMMAND"),
+        container_id: std::env::var_os("CNI_CONTAINERID"),
+        netns: std::env::var_os("CNI_NETNS"),
+        ifname: std::env::var_os("CNI_IFNAME"),
+    };
+    if environment.command.is_none() {
+        // A person has called it: a runtime always says what it wants.
+        eprintln!("CNI plugin {name} of kubenet {}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
+    let mut stdin = Vec::new();
+    let limit = u64::try_from(STDIN_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    if let Err(error) = io::stdin().lock().take(limit).read_to_end(&mut stdin) {
+        // What is missing then is refused like any other text that is no configuration.
+        eprintln!("kubenet: cannot read standard input: {error}");
+    }
+    let (text, code) = match cni::answer(Plugin::called(&name), &environment, &stdin) {
+        Answer::Done(text) => (text, ExitCode::SUCCESS),
+        Answer::Failed(text) => (Some(text), ExitCode::FAILURE),
+    };
+    match text.map_or(Ok(()), |text| writeln!(io::stdout(), "{text}")) {
+        Ok(()) => code,
+        Err(error) => {
+            eprintln!("kubenet: cannot write the answer: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Pure: our part of the network configuration, checked: a value that passes can be used as it is.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use common::attachment::{self, HostPort, Protocol};
+use common::conflist::{PluginConfig, Range};
+use common::{Family, names};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Conf;
+use crate::error::Error;
+
+/// The least MTU, in bytes: RFC 791 and RFC 8200, section 5.
+const LEAST_MTU: fn(Family) -> u32 = |family| match family {
+    Family::V4 => 68,
+    Family::V6 => 1280,
+};
+
+/// What ADD, CHECK and STATUS work from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Config {
+    pub(crate) bridge: String,
+    /// In bytes; the bridge's, where none is given.
+    pub(crate) mtu: Option<u32>,
+    pub(crate) hairpin: bool,
+    /// One or two, of different families, IPv4 first or last as given.
+    pub(crate) ranges: Vec<Range>,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) host_ports: Vec<HostPort>,
+}
+
+/// As CNI's conventions have it ("dynamic plugin specific fields", `portMappings`).
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PortMapping {
+    host_port: i64,
+    container_port: i64,
+    #[serde(default)]
+    protocol: String,
+    #[serde(default, rename = "hostIP")]
+    host_ip: String,
+}
+
+impl Config {
+    pub(crate) fn parse(mut conf: Conf) -> Result<Self, Error> {
+        // A runtime sends only what our capabilities ask for; whoever added one wants it heeded.
+        let runtime_config = match conf.remove("runtimeConfig") {
+            None | Some(Value::Null) => Conf::new(),
+            Some(Value::Object(fields)) => fields,
+            Some(_) => return Err(Error::Config(vec!["runtimeConfig is no object".to_owned()])),
+        };
+        let foreign = runtime_config.iter().find(|(key, _)| *key != "portMappings");
+        let foreign = foreign.map(|(key, value)| (format!("runtimeConfig.{key}"), value));
+        let ipam = conf.get("ipam").filter(|ipam| ipam.as_object().is_none_or(|o| !o.is_empty()));
+        let ipam = ipam.map(|value| ("ipam".to_owned(), value));
+        if let Some((key, value)) = foreign.or(ipam) {
+            return Err(Error::UnsupportedField { key, value: value.to_string() });
+        }
+        let mut mistakes = Vec::new();
+        mistakes.extend(network_name(&conf).err());
+        let mappings = runtime_config.get("portMappings");
+        let host_ports = host_ports(mappings, &mut mistakes);
+        let plugin = PluginConfig::deserialize(Value::Object(conf));
+        let plugin = plugin.map_err(|error| mistakes.push(error.to_string()));
+        if let Ok(plugin) = &plugin {
+            mistakes.extend(
+                attachment::check_ifname(&plugin.bridge).err().map(|e| format!("bridge: {e}")),
+            );
+            mistakes.extend(absolute(Path::new(&plugin.state_dir)).err());
+            check_ranges(plugin, &mut mistakes);
+        }
+        match plugin {
+            Ok(plugin) if mistakes.is_empty() => Ok(Self {
+                bridge: plugin.bridge,
+                mtu: plugin.mtu,
+                hairpin: plugin.hairpin,
+                ranges: plugin.ranges,
+                state_dir: plugin.state_dir.into(),
+                host_ports,
+            }),
+            _ => Err(Error::Config(mistakes)),
+        }
+    }
+}
+
+/// Where leases and records are; the only thing that DEL and GC need to know.
+pub(super) fn state_dir(conf: &Conf) -> Result<PathBuf, Error> {
+    let path = match conf.get("stateDir") {
+        None | Some(Value::Null) => Path::new(names::STATE_DIR),
+        Some(Value::String(path)) => Path::new(path),
+        Some(_) => return Err(Error::Config(vec!["stateDir is no text".to_owned()])),
+    };
+    absolute(path).map_err(|mistake| Error::Config(vec![mistake]))?;
+    Ok(path.to_owned())
+}
+
+fn absolute(path: &Path) -> Result<(), String> {
+    let usable = path.is_absolute() && !path.as_os_str().as_encoded_bytes().contains(&0);
+    if usable { Ok(()) } else { Err(format!("stateDir: {} is no absolute path", path.display())) }
+}
+
+/// CNI spec 1.1, section 1: as a container id.
+fn network_name(conf: &Conf) -> Result<(), String> {
+    match conf.get("name") {
+        None => Err("name of the network is missing".to_owned()),
+        Some(Value::String(name)) if attachment::check_container_id(name).is_ok() => Ok(()),
+        Some(other) => Err(format!("{other} is no name of a network")),
+    }
+}
+
+fn check_ranges(plugin: &PluginConfig, mistakes: &mut Vec<String>) {
+    if plugin.ranges.is_empty() {
+        mistakes.push("ranges: none is given".to_owned());
+    }
+    for range in &plugin.ranges {
+        if !range.subnet.contains(range.gateway) {
+            mistakes.push(format!("ranges: {} has no gateway {}", range.subnet, range.gateway));
+        }
+    }
+    for family in Family::BOTH {
+        let ranges = plugin.ranges.iter().filter(|range| range.subnet.family() == family).count();
+        if ranges > 1 {
+            mistakes.push(format!("ranges: {ranges} of {family}, want one of a family at most"));
+        }
+        let least = LEAST_MTU(family);
+        if let Some(mtu) = plugin.mtu.filter(|&mtu| ranges > 0 && mtu < least) {
+            mistakes.push(format!("mtu: {mtu} is less than {family} allows: {least}"));
+        }
+    }
+}
+
+/// The host ports that are asked for; a mapping without one asks for none.
+fn host_ports(mappings: Option<&Value>, mistakes: &mut Vec<String>) -> Vec<HostPort> {
+    let mappings = match mappings.map(Option::<Vec<PortMapping>>::deserialize) {
+        None => Vec::new(),
+        Some(Ok(mappings)) => mappings.unwrap_or_default(),
+        Some(Err(error)) => {
+            mistakes.push(format!("portMappings: {error}"));
+            Vec::new()
+        }
+    };
+    let mut ports = BTreeMap::new();
+    for mapping in mappings.iter().filter(|mapping| mapping.host_port != 0) {
+        match mapping.parse() {
+            Ok(port) => {
+                let key = (port.protocol, port.host_ip, port.host_port);
+                if ports.insert(key, port).is_some_and(|before| before != port) {
+                    let port = port.host_port;
+                    mistakes.push(format!("portMappings: host port {port} is mapped twice"));
+                }
+            }
+            Err(mistake) => mistakes.push(format!("portMappings: {mistake}")),
+        }
+    }
+    ports.into_values().collect()
+}
+
+impl PortMapping {
+    fn parse(&self) -> Result<HostPort, String> {
+        let port = |name: &str, port: i64| {
+            let valid = u16::try_from(port).ok().filter(|&port| port != 0);
+            valid.ok_or_else(|| format!("{name} {port} is no port"))
+        };
+        let protocol = match self.protocol.to_ascii_lowercase().as_str() {
+            "" | "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            "sctp" => Protocol::Sctp,
+            _ => return Err(format!("{:?} is no protocol: want tcp, udp or sctp", self.protocol)),
+        };
+        let host_ip = match self.host_ip.as_str() {
+            "" => None,
+            text => {
+                let ip = text.parse::<IpAddr>();
+                Some(ip.map_err(|_| format!("hostIP {text:?} is no address"))?.to_canonical())
+            }
+        };
+        Ok(HostPort {
+            protocol,
+            host_ip,
+            host_port: port("hostPort", self.host_port)?,
+            container_port: port("containerPort", self.container_port)?,
+        })
+    }
+}

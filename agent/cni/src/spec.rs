@@ -1,0 +1,174 @@
+//! Pure: the versions of CNI that we speak, and results as each of them spells them.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use common::attachment::Attachment;
+use common::conflist::Range;
+use common::{Family, Prefix};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// A version of the CNI specification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Version {
+    V0_3_1,
+    /// The first with CHECK.
+    V0_4_0,
+    /// The first whose addresses name no family.
+    V1_0_0,
+    /// The first with STATUS and GC, and with an interface's MTU.
+    V1_1_0,
+}
+
+impl Version {
+    pub(crate) const ALL: [Self; 4] = [Self::V0_3_1, Self::V0_4_0, Self::V1_0_0, Self::V1_1_0];
+    pub(crate) const NEWEST: Self = Self::V1_1_0;
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|version| version.as_str() == text)
+    }
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::V0_3_1 => "0.3.1",
+            Self::V0_4_0 => "0.4.0",
+            Self::V1_0_0 => "1.0.0",
+            Self::V1_1_0 => "1.1.0",
+        }
+    }
+}
+
+/// The answer to VERSION, in the words of `version`.
+pub(crate) fn versions(version: Version) -> Value {
+    let supported = Version::ALL.map(Version::as_str);
+    json!({ "cniVersion": version.as_str(), "supportedVersions": supported })
+}
+
+/// What ADD made.
+#[derive(Clone, Debug)]
+pub(crate) struct Made<'a> {
+    pub(crate) record: &'a Attachment,
+    pub(crate) netns: &'a Path,
+    pub(crate) ranges: &'a [Range],
+    /// In bytes, of both ends.
+    pub(crate) mtu: u32,
+    /// The bridge's MAC address.
+    pub(crate) bridge_mac: String,
+    /// The host end's.
+    pub(crate) host_mac: String,
+}
+
+#[derive(Serialize)]
+struct Interface<'a> {
+    name: &'a str,
+    mac: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mtu: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sandbox: Option<&'a Path>,
+}
+
+#[derive(Serialize)]
+struct Ip {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'static str>,
+    interface: usize,
+    address: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateway: Option<IpAddr>,
+}
+
+/// The result of ADD: what `previous` plugins of the chain made, and after it what we made.
+pub(crate) fn added(version: Version, previous: Option<Value>, made: &Made<'_>) -> Value {
+    let mut result = previous.unwrap_or_else(|| json!({ "dns": {} }));
+    if let Some(fields) = result.as_object_mut() {
+        fields.insert("cniVersion".to_owned(), version.as_str().into());
+    }
+    let before = result.get("interfaces").and_then(Value::as_array).map_or(0, Vec::len);
+    append(&mut result, "interfaces", made.interfaces(version));
+    append(&mut result, "ips", made.ips(version, before + 2));
+    append(&mut result, "routes", made.routes());
+    result
+}
+
+/// The result of `loopback`, which in a chain adds nothing.
+///
+/// As of the reference plugin: the addresses are those that the kernel gives `lo`.
+pub(crate) fn loopback(version: Version, ifname: &str, netns: &Path, ips: &[IpAddr]) -> Value {
+    let ips = ips.iter().map(|&ip| Ip {
+        version: family_of(version, ip),
+        interface: 0,
+        address: format!("{ip}/{}", if ip.is_ipv4() { 8 } else { 128 }),
+        gateway: None,
+    });
+    let ips = ips.collect::<Vec<_>>();
+    let lo = Interface { name: ifname, mac: "00:00:00:00:00:00", mtu: None, sandbox: Some(netns) };
+    json!({ "cniVersion": version.as_str(), "interfaces": [lo], "ips": ips, "dns": {} })
+}
+
+/// The answer to a request that failed.
+pub(crate) fn failed(version: Version, code: u32, message: &str, details: &str) -> Value {
+    let mut answer = json!({ "cniVersion": version.as_str(), "code": code, "msg": message });
+    if !details.is_empty() {
+        answer["details"] = details.into();
+    }
+    answer
+}
+
+impl Made<'_> {
+    fn interfaces(&self, version: Version) -> Vec<Value> {
+        let mtu = (version >= Version::V1_1_0).then_some(self.mtu);
+        let Attachment { bridge, host_link, ifname, mac, .. } = self.record;
+        let interfaces = [
+            Interface { name: bridge, mac: &self.bridge_mac, mtu: None, sandbox: None },
+            Interface { name: host_link, mac: &self.host_mac, mtu, sandbox: None },
+            Interface { name: ifname, mac, mtu, sandbox: Some(self.netns) },
+        ];
+        interfaces.iter().map(|interface| json!(interface)).collect()
+    }
+
+    fn ips(&self, version: Version, interface: usize) -> Vec<Value> {
+        let addresses = self.record.addresses.iter();
+        let ips = addresses.filter_map(|&address| {
+            let range = self.ranges.iter().find(|range| range.subnet.contains(address))?;
+            Some(Ip {
+                version: family_of(version, address),
+                interface,
+                address: format!("{address}/{}", range.subnet.length()),
+                gateway: Some(range.gateway),
+            })
+        });
+        ips.map(|ip| json!(ip)).collect()
+    }
+
+    fn routes(&self) -> Vec<Value> {
+        let default = |range: &Range| {
+            let destination = default_route(range.subnet.family());
+            json!({ "dst": destination.to_string(), "gw": range.gateway })
+        };
+        self.ranges.iter().map(default).collect()
+    }
+}
+
+/// `0.0.0.0/0` or `::/0`.
+pub(crate) fn default_route(family: Family) -> Prefix {
+    let any = family.address(0);
+    Prefix::containing(any, 0).unwrap_or(Prefix::host(any))
+}
+
+/// Until 0.4.0 an address says its family.
+fn family_of(version: Version, address: IpAddr) -> Option<&'static str> {
+    let family = if address.is_ipv4() { "4" } else { "6" };
+    (version < Version::V1_0_0).then_some(family)
+}
+
+fn append(result: &mut Value, list: &str, own: Vec<Value>) {
+    match result.get_mut(list).and_then(Value::as_array_mut) {
+        Some(there) => there.extend(own),
+        None => result[list] = own.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! The directory of leases and records, and what of it is void.
+//!
+//! `claims/ID@IFNAME` is an attachment's own file: its lock, and its content is that of its leases.
+//! `leases/ADDRESS` are further names of that file. `attachments/ID@IFNAME` is its record, as JSON.
+//! `pools/SUBNET` says which address was given last.
+//!
+//! ADD makes them in this order and DEL removes them in the opposite one, so that a process that is
+//! killed leaves nothing without a claim, and whoever finds a claim finds all the rest. Nothing is
+//! synced to a disk: the directory is void after a reboot, as the pods are.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use common::names;
+use net::sysctl::Sysctl;
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+
+use crate::error::{During, Error};
+use crate::wait;
+
+mod attachments;
+mod leases;
+
+pub(crate) use leases::{Claim, Found};
+
+/// How long another process may hold a lock: an ADD or DEL takes milliseconds, the agent's rebuild
+/// of a table some more.
+pub(crate) const LOCK_LIMIT: Duration = Duration::from_secs(2);
+
+const CLAIMS: &str = "claims";
+const POOLS: &str = "pools";
+const BOOT_ID_LOCK: &str = "boot-id.lock";
+
+/// What identifies this boot (random(4)).
+const BOOT_ID: &str = "kernel/random/boot_id";
+
+/// Leases and records of this boot.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    root: PathBuf,
+}
+
+impl State {
+    /// The state under `root` as DEL finds it: maybe none, maybe that of an earlier boot.
+    pub(crate) fn at(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// The state under `root`, which is made where it is missing; what an earlier boot left is void.
+    pub(crate) fn open(root: &Path) -> Result<Self, Error> {
+        let state = Self::at(root);
+        let on_tmpfs = || statfs(root).map(|found| found.filesystem_type() == TMPFS_MAGIC);
+        let on_tmpfs = match on_tmpfs() {
+            Err(nix::errno::Errno::ENOENT) => {
+                state.make_directories()?;
+                on_tmpfs()
+            }
+            found => found,
+        };
+        // A tmpfs ends with the boot, and its content with it.
+        if !on_tmpfs.map_err(io::Error::from).during(|| format!("look at {}", root.display()))? {
+            state.void_earlier_boot()?;
+        }
+        Ok(state)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Opens a lock file, which is made where it is missing.
+    pub(crate) fn lock_file(&self, path: &Path) -> Result<File, Error> {
+        self.create(path, &mut lock_options()).during(|| format!("open {}", path.display()))
+    }
+
+    /// Opens or makes a file, and the directories if need be.
+    fn create(&self, path: &Path, options: &mut fs::OpenOptions) -> io::Result<File> {
+        match options.open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.make_directories().map_err(io::Error::other)?;
+                options.open(path)
+            }
+            opened => opened,
+        }
+    }
+
+    fn make_directories(&self) -> Result<(), Error> {
+        for name in [CLAIMS, names::LEASES, names::ATTACHMENTS, POOLS] {
+            let path = self.path(name);
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+            made.during(|| format!("make directory {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    fn void_earlier_boot(&self) -> Result<(), Error> {
+        let boot = Sysctl::default().read(BOOT_ID).during(|| format!("read {BOOT_ID}"))?;
+        let marker = self.path(names::BOOT_ID_FILE);
+        let is_of_this_boot = || fs::read_to_string(&marker).is_ok_and(|text| text == boot);
+        if is_of_this_boot() {
+            return Ok(());
+        }
+        let _lock = locked(self.lock_file(&self.path(BOOT_ID_LOCK))?, Lock::Exclusive, "boot id")?;
+        if is_of_this_boot() {
+            return Ok(());
+        }
+        // Claims last: what is left by a process that is killed here is voided by the next.
+        for name in [names::ATTACHMENTS, names::LEASES, POOLS, CLAIMS] {
+            let path = self.path(name);
+            let removed = match fs::remove_dir_all(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+                removed => removed,
+            };
+            removed.during(|| format!("remove {} of an earlier boot", path.display()))?;
+        }
+        self.make_directories()?;
+        let new = self.path(&format!("{}.new", names::BOOT_ID_FILE));
+        let written = fs::write(&new, &boot).and_then(|()| fs::rename(&new, &marker));
+        written.during(|| format!("write {}", marker.display()))
+    }
+}
+
+/// How a lock is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lock {
+    Shared,
+    Exclusive,
+}
+
+/// Takes the flock(2) on `file` within [`LOCK_LIMIT`]; it is held until the file is closed.
+pub(crate) fn locked(file: File, lock: Lock, object: &str) -> Result<File, Error> {
+    let taken = wait::until(LOCK_LIMIT, || try_lock(&file, lock).map(|taken| taken.then_some(())));
+    match taken.during(|| format!("lock {object}"))? {
+        Some(()) => Ok(file),
+        None => Err(busy(object)),
+    }
+}
+
+pub(crate) fn busy(object: &str) -> Error {
+    let seconds = LOCK_LIMIT.as_secs();
+    Error::TryLater(format!("another process has locked {object} for more than {seconds} s"))
+}
+
+/// Whether the lock was free.
+pub(crate) fn try_lock(file: &File, lock: Lock) -> io::Result<bool> {
+    let taken = match lock {
+        Lock::Shared => file.try_lock_shared(),
+        Lock::Exclusive => file.try_lock(),
+    };
+    match taken {
+        Ok(()) => Ok(true),
+        Err(fs::TryLockError::WouldBlock) => Ok(false),
+        Err(fs::TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn lock_options() -> fs::OpenOptions {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options
+}
+
+/// None if the file is gone already.
+fn removed(outcome: io::Result<()>, path: &Path) -> Result<(), Error> {
+    match outcome {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        outcome => outcome.during(|| format!("remove {}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! Claims and leases: which address is whose, decided by link(2).
+//!
+//! A lease is complete before it is visible, because it is a further name of a complete file. The lock
+//! on that file is held by an ADD until it answers, so whoever takes it knows that no ADD is in flight.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use common::attachment::AttachmentId;
+use common::names;
+
+use super::{
+    CLAIMS, LOCK_LIMIT, Lock, POOLS, State, busy, lock_options, locked, removed, try_lock,
+};
+use crate::error::{During, Error};
+use crate::ranges::Pool;
+use crate::wait;
+
+/// An attachment's file, locked: nobody else makes or removes anything of it.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    file: File,
+    pub(crate) id: AttachmentId,
+}
+
+/// What a claim stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Nothing: it was made just now.
+    Nothing,
+    /// It has leases, or had some.
+    Before,
+}
+
+impl State {
+    /// Locks the claim of `id`, which is made where it is missing.
+    pub(crate) fn claim(&self, id: &AttachmentId) -> Result<(Claim, Found), Error> {
+        let path = self.claim_path(id);
+        let open = || self.create(&path, &mut lock_options()).map(Some);
+        let Some(file) = lock_claim(&path, open)? else { return Err(busy(&id.to_string())) };
+        let mut claim = Claim { file, id: id.clone() };
+        let what = || format!("write {}", path.display());
+        if claim.file.metadata().during(what)?.len() > 0 {
+            return Ok((claim, Found::Before));
+        }
+        // As host-local writes it.
+        let content = format!("{}\r\n{}", id.container_id(), id.ifname());
+        let written = claim.file.write_all(content.as_bytes());
+        if written.is_err() {
+            // The error says more than one of this would.
+            let _ = fs::remove_file(&path);
+        }
+        written.during(what).map(|()| (claim, Found::Nothing))
+    }
+
+    /// Locks the claim of `id`, if there is one.
+    pub(crate) fn existing_claim(&self, id: &AttachmentId) -> Result<Option<Claim>, Error> {
+        let path = self.claim_path(id);
+        let open = || match File::options().read(true).write(true).open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some),
+        };
+        Ok(lock_claim(&path, open)?.map(|file| Claim { file, id: id.clone() }))
+    }
+
+    /// Locks the claim of `id`, if there is one and no ADD or DEL of it is in flight.
+    pub(crate) fn idle_claim(&self, id: &AttachmentId) -> Result<Option<Claim>, Error> {
+        let path = self.claim_path(id);
+        let Ok(file) = File::options().read(true).write(true).open(&path) else { return Ok(None) };
+        let taken = try_lock_named(&file, &path).during(|| format!("lock {}", path.display()))?;
+        Ok(taken.then(|| Claim { file, id: id.clone() }))
+    }
+
+    /// Gives `claim` the next free address of `pool`; none if there is none.
+    pub(crate) fn reserve(&self, claim: &Claim, pool: &Pool) -> Result<Option<IpAddr>, Error> {
+        let subnet = pool.range.subnet.to_string();
+        let given = self.path(POOLS).join(subnet.replace('/', "-"));
+        let mut given = locked(self.lock_file(&given)?, Lock::Exclusive, &subnet)?;
+        let mut last = Vec::new();
+        given.read_to_end(&mut last).during(|| format!("read the last address of {subnet}"))?;
+        let last = String::from_utf8_lossy(&last).trim_end().parse().ok();
+        let path = self.claim_path(&claim.id);
+        for address in pool.after(last) {
+            let lease = self.lease_path(address);
+            match fs::hard_link(&path, &lease) {
+                Ok(()) => {
+                    // Of one length always, so that nothing of a longer one is left behind it.
+                    let text = format!("{:<39}\n", address.to_string());
+                    let written = given.seek(SeekFrom::Start(0)).map(drop);
+                    let written = written.and_then(|()| given.write_all(text.as_bytes()));
+                    written.during(|| format!("write the last address of {subnet}"))?;
+                    return Ok(Some(address));
+                }
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                linked => linked.during(|| format!("make {}", lease.display()))?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Removes all that `claim` stands for, and itself last; its leases are most likely `addresses`.
+    pub(crate) fn release(&self, claim: &Claim, addresses: &[IpAddr]) -> Result<(), Error> {
+        for &address in addresses.iter().filter(|&&address| self.is_leased(address, &claim.id)) {
+            let path = self.lease_path(address);
+            removed(fs::remove_file(&path), &path)?;
+        }
+        let path = self.claim_path(&claim.id);
+        let own = claim.file.metadata().during(|| format!("look at {}", path.display()))?;
+        if own.nlink() > 1 {
+            let leases = self.path(names::LEASES);
+            let what = || format!("list {}", leases.display());
+            for entry in leases.read_dir().during(what)? {
+                let entry = entry.during(what)?;
+                if entry.ino() == own.ino() {
+                    removed(fs::remove_file(entry.path()), &entry.path())?;
+                }
+            }
+        }
+        self.remove_record(&claim.id)?;
+        removed(fs::remove_file(&path), &path)
+    }
+
+    /// Whether `address` is leased to `id`.
+    pub(crate) fn is_leased(&self, address: IpAddr, id: &AttachmentId) -> bool {
+        let inode = |path: &Path| fs::metadata(path).map(|metadata| metadata.ino()).ok();
+        let lease = inode(&self.lease_path(address));
+        lease.is_some() && lease == inode(&self.claim_path(id))
+    }
+
+    fn claim_path(&self, id: &AttachmentId) -> PathBuf {
+        self.path(CLAIMS).join(id.to_string())
+    }
+
+    fn lease_path(&self, address: IpAddr) -> PathBuf {
+        self.path(names::LEASES).join(address.to_string())
+    }
+}
+
+/// Locks the claim at `path` as soon as it is free; none if there is none to open.
+fn lock_claim(
+    path: &Path,
+    open: impl Fn() -> io::Result<Option<File>>,
+) -> Result<Option<File>, Error> {
+    let outcome = wait::until(LOCK_LIMIT, || match open()? {
+        Some(file) => Ok(try_lock_named(&file, path)?.then_some(Some(file))),
+        None => Ok(Some(None)),
+    });
+    let outcome = outcome.during(|| format!("lock {}", path.display()))?;
+    outcome.ok_or_else(|| busy(&path.display().to_string()))
+}
+
+/// Whether the lock was free and `file` still has its name.
+///
+/// Whoever removes a claim holds its lock, so one that was opened before and locked after is nobody's.
+fn try_lock_named(file: &File, path: &Path) -> io::Result<bool> {
+    let locked = try_lock(file, Lock::Exclusive)?;
+    let inode = file.metadata()?.ino();
+    Ok(locked && fs::metadata(path).is_ok_and(|named| named.ino() == inode))
+}

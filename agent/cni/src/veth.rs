@@ -1,0 +1,127 @@
+//! The pod's veth pair: made, given addresses and routes, found again, deleted.
+
+use std::net::IpAddr;
+
+use common::attachment::{self, Attachment, AttachmentId};
+use common::conflist::Range;
+use common::names;
+use net::link::{Hairpin, Kind, Link, LinkChange, VethSpec};
+use net::route::{Route, RouteChange};
+use net::sysctl::Sysctl;
+use net::{Mac, NetError, Netlink, Netns};
+
+use crate::error::{During, Error};
+use crate::spec::default_route;
+
+/// What ADD makes of a veth pair.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan<'a> {
+    pub(crate) record: &'a Attachment,
+    pub(crate) netns: &'a Netns,
+    pub(crate) ranges: &'a [Range],
+    /// Index of the bridge.
+    pub(crate) bridge: u32,
+    /// In bytes.
+    pub(crate) mtu: u32,
+    pub(crate) hairpin: Hairpin,
+}
+
+/// The container end's MAC address: of its IPv4 address, if it has one.
+pub(crate) fn container_mac(addresses: &[IpAddr]) -> Mac {
+    let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
+    Mac(first.map_or([0; 6], |&address| attachment::mac(address)))
+}
+
+/// The host end's: the same with 59 for 58, so that both are unique on the segment.
+pub(crate) fn host_mac(addresses: &[IpAddr]) -> Mac {
+    let Mac([first, _, rest @ ..]) = container_mac(addresses);
+    let [a, b, c, d] = rest;
+    Mac([first, 0x59, a, b, c, d])
+}
+
+impl Plan<'_> {
+    /// Makes the pair, and the container end ready for use; on an error it may be there in part.
+    pub(crate) fn apply(&self, host: &mut Netlink) -> Result<(), Error> {
+        let record = self.record;
+        let made = host.create_veth(&VethSpec {
+            host_name: &record.host_link,
+            host_mac: host_mac(&record.addresses),
+            container_name: &record.ifname,
+            container_mac: container_mac(&record.addresses),
+            netns: self.netns,
+            mtu: self.mtu,
+            alias: &record.alias(),
+            bridge: self.bridge,
+            hairpin: self.hairpin,
+        });
+        let veth = match made {
+            Err(error) if error.already_exists() => {
+                let ifname = &record.ifname;
+                return Err(Error::Attached(format!("the container has an interface {ifname}")));
+            }
+            made => made?,
+        };
+        let mut inside = inside(self.netns, Netlink::open)??;
+        let enabled = LinkChange { up: Some(true), ..LinkChange::default() };
+        inside.set_link(veth.container, &enabled)?;
+        for &address in &record.addresses {
+            self.add_address(&mut inside, veth.container, address)?;
+        }
+        let routes = self.ranges.iter().map(|range| {
+            RouteChange::Replace(Route {
+                destination: default_route(range.subnet.family()),
+                via: Some(range.gateway),
+                link: Some(veth.container),
+                protocol: names::ROUTE_PROTOCOL,
+                metric: 0,
+                mtu: None,
+            })
+        });
+        let outcomes = inside.change_routes(&routes.collect::<Vec<_>>())?;
+        Ok(outcomes.into_iter().collect::<Result<(), _>>()?)
+    }
+
+    /// Also where the runtime has turned IPv6 off in the namespace: the network has it, so has the pod.
+    fn add_address(&self, pod: &mut Netlink, link: u32, address: IpAddr) -> Result<(), Error> {
+        let range = self.ranges.iter().find(|range| range.subnet.contains(address));
+        let length = range.map_or(0, |range| range.subnet.length());
+        match pod.add_address(link, address, length) {
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                let key = format!("net/ipv6/conf/{}/disable_ipv6", self.record.ifname);
+                let written = inside(self.netns, || Sysctl::default().write(&key, "0"))?;
+                written.during(|| format!("turn on IPv6 in the container by {key}"))?;
+                Ok(pod.add_address(link, address, length)?)
+            }
+            added => Ok(added?),
+        }
+    }
+}
+
+/// Runs `f` in the container's network namespace.
+pub(crate) fn inside<T: Send>(netns: &Netns, f: impl FnOnce() -> T + Send) -> Result<T, Error> {
+    netns.run(f).during(|| "enter the container's network namespace".to_owned())
+}
+
+/// The host end of `id`, alive: a veth dies with its namespace.
+///
+/// A link of that name without an alias is one that nobody had the time to finish.
+pub(crate) fn find(host: &mut Netlink, id: &AttachmentId) -> Result<Option<Link>, NetError> {
+    Ok(host.link(&id.host_link())?.filter(|link| is_of(link, id)))
+}
+
+/// Whether `link` is the host end of `id`.
+pub(crate) fn is_of(link: &Link, id: &AttachmentId) -> bool {
+    let alias = link.alias.as_deref();
+    link.kind == Kind::Veth
+        && alias.is_none_or(|text| AttachmentId::of_alias(text).as_ref() == Some(id))
+}
+
+/// Deletes the pair of `id`, if there is one.
+pub(crate) fn delete(host: &mut Netlink, id: &AttachmentId) -> Result<(), NetError> {
+    let Some(link) = find(host, id)? else { return Ok(()) };
+    match host.delete_link(link.index) {
+        // Its namespace went meanwhile.
+        Err(error) if error.is_missing() => Ok(()),
+        deleted => deleted,
+    }
+}
