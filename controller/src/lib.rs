@@ -1,1 +1,16 @@
-//! To be written.
+//! The cluster's part of kubenet: which Node gets which podCIDRs.
+//!
+//! `reconcile` turns the watch of Nodes into rounds of the `allocator`, and its verdicts into one
+//! PATCH for each Node. What decides is pure: `block_set`, `pool`, `allocator`, `queue`.
+
+pub mod allocator;
+pub mod block_set;
+pub mod events;
+pub mod node_cidr;
+pub mod oddity;
+pub mod patch;
+pub mod pool;
+pub mod queue;
+pub mod reconcile;
+pub mod run;
+pub mod settings;

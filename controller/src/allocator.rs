@@ -1,0 +1,204 @@
+//! Pure: who holds which podCIDRs, and who gets which next.
+//!
+//! A decision is sticky: a Node, by its UID, gets the same podCIDRs until it is gone. So a PATCH
+//! whose outcome is unknown is sent again, and no error path has anything to give back.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use common::Prefix;
+use common::node::NodeView;
+
+use crate::node_cidr;
+use crate::oddity::Oddity;
+use crate::pool::{Exhausted, Pool};
+
+/// What is to be done about a Node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It gets these podCIDRs, in this order.
+    Assign(Vec<Prefix>),
+    /// It gets none before a block is given back; then it gets its turn by itself.
+    Wait(Exhausted),
+    /// It has podCIDRs that we would not have given it; they are held for it all the same.
+    Odd(Oddity),
+}
+
+/// A Node and what was decided about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub node: Arc<NodeView>,
+    pub decision: Decision,
+}
+
+/// What a Node holds, from its first podCIDRs until it is gone.
+#[derive(Clone, Debug)]
+struct Holding {
+    node: Arc<NodeView>,
+    cidrs: Vec<Prefix>,
+}
+
+/// The podCIDRs of all Nodes.
+#[derive(Clone, Debug)]
+pub struct Allocator {
+    pool: Pool,
+    /// By UID.
+    holdings: HashMap<String, Holding>,
+    /// By age and UID: who waits longest comes first.
+    waiting: BTreeMap<(i64, String), Arc<NodeView>>,
+}
+
+impl Allocator {
+    /// Nobody holds anything but the Services.
+    ///
+    /// The first [`Self::round`] must bring all Nodes of the cluster.
+    pub fn new(pool: Pool) -> Self {
+        Self { pool, holdings: HashMap::new(), waiting: BTreeMap::new() }
+    }
+
+    /// Takes what changed in the cluster, and decides.
+    ///
+    /// First what Nodes left is given back, then what Nodes show is held, whoever chose it, and
+    /// only then is anything new given: to those that wait, oldest first, then to new Nodes in
+    /// their order. What a Node already knows is not said again, but an `Assign` is until it
+    /// shows podCIDRs.
+    pub fn round(&mut self, gone: &[Arc<NodeView>], applied: &[Arc<NodeView>]) -> Vec<Verdict> {
+        for node in gone {
+            self.forget(node);
+        }
+        let mut verdicts = Vec::new();
+        for node in applied {
+            if wants_none(node) {
+                self.waiting.remove(&turn(node));
+            }
+            let odd = self.observe(node).into_iter().map(Decision::Odd);
+            verdicts.extend(odd.map(|decision| Verdict { node: Arc::clone(node), decision }));
+        }
+        self.serve_waiting(&mut verdicts);
+        for node in applied {
+            let decision = self.decide(node);
+            verdicts.extend(decision.map(|decision| Verdict { node: Arc::clone(node), decision }));
+        }
+        verdicts
+    }
+
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// How many Nodes wait for a block.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// What the Node of `uid` holds: chosen or shown.
+    pub fn held_by(&self, uid: &str) -> &[Prefix] {
+        self.holdings.get(uid).map_or(&[], |holding| &holding.cidrs)
+    }
+
+    /// Gives back what `node` held; its object is gone, so no machine uses it any more.
+    fn forget(&mut self, node: &NodeView) {
+        self.waiting.remove(&turn(node));
+        if let Some(holding) = self.holdings.remove(&node.uid) {
+            holding.cidrs.into_iter().for_each(|cidr| self.pool.release(cidr));
+        }
+    }
+
+    /// Holds the podCIDRs that `node` shows, in place of what was chosen for it, and says what is
+    /// odd about them.
+    fn observe(&mut self, node: &Arc<NodeView>) -> Vec<Oddity> {
+        if node.pod_cidrs.is_empty() {
+            return Vec::new();
+        }
+        let old = self.holdings.get_mut(&node.uid);
+        if let Some(known) = old.filter(|holding| holding.node.pod_cidrs == node.pod_cidrs) {
+            known.node = Arc::clone(node);
+            return Vec::new();
+        }
+        let old = self.holdings.remove(&node.uid);
+        old.iter().flat_map(|old| &old.cidrs).for_each(|&cidr| self.pool.release(cidr));
+        let mut oddities = Vec::new();
+        let mut cidrs = Vec::new();
+        for text in &node.pod_cidrs {
+            match node_cidr::parse(text) {
+                Ok(cidr) => {
+                    oddities.extend(self.oddity(text, cidr));
+                    cidrs.push(cidr);
+                }
+                Err(source) => oddities.push(Oddity::Malformed(source)),
+            }
+        }
+        for &cidr in &cidrs {
+            self.pool.occupy(cidr);
+        }
+        self.holdings.insert(node.uid.clone(), Holding { node: Arc::clone(node), cidrs });
+        oddities
+    }
+
+    /// What is odd about `cidr`, which a Node shows and holds not yet.
+    fn oddity(&self, text: &str, cidr: Prefix) -> Option<Oddity> {
+        if !self.pool.covers(cidr) {
+            return Some(Oddity::Outside(cidr));
+        }
+        if let Some(service) = self.pool.service_in(cidr) {
+            return Some(Oddity::Service { cidr, service });
+        }
+        // Most blocks have one holder, so the Nodes are searched for another one but rarely.
+        let taken = !self.pool.is_free(cidr);
+        let mut others = self.holdings.values().filter(|_| taken);
+        let other = others.find(|other| other.cidrs.iter().any(|held| held.overlaps(cidr)));
+        if let Some(other) = other {
+            return Some(Oddity::Shared { cidr, with: other.node.name.clone() });
+        }
+        (text.parse() != Ok(cidr)).then(|| Oddity::HostBits { text: text.to_owned(), cidr })
+    }
+
+    fn serve_waiting(&mut self, verdicts: &mut Vec<Verdict>) {
+        while let Some(entry) = self.waiting.first_entry() {
+            let Ok(blocks) = self.pool.next_free() else { return };
+            let node = entry.remove();
+            self.take(&node, blocks.clone());
+            verdicts.push(Verdict { node, decision: Decision::Assign(blocks) });
+        }
+    }
+
+    /// What `node` gets; none if it has something, knows that it waits, or is on its way out.
+    fn decide(&mut self, node: &Arc<NodeView>) -> Option<Decision> {
+        if wants_none(node) {
+            return None;
+        }
+        // Also if it showed them before and now shows none: etcd went back in time.
+        let held = self.held_by(&node.uid);
+        if !held.is_empty() {
+            return Some(Decision::Assign(held.to_vec()));
+        }
+        match self.pool.next_free() {
+            Ok(blocks) => {
+                self.take(node, blocks.clone());
+                Some(Decision::Assign(blocks))
+            }
+            Err(exhausted) => {
+                let known = self.waiting.insert(turn(node), Arc::clone(node));
+                known.is_none().then_some(Decision::Wait(exhausted))
+            }
+        }
+    }
+
+    fn take(&mut self, node: &Arc<NodeView>, blocks: Vec<Prefix>) {
+        self.pool.take(&blocks);
+        self.holdings.insert(node.uid.clone(), Holding { node: Arc::clone(node), cidrs: blocks });
+    }
+}
+
+/// Whether `node` has podCIDRs, whoever gave them, or is on its way out.
+fn wants_none(node: &NodeView) -> bool {
+    !node.pod_cidrs.is_empty() || node.terminating
+}
+
+/// A Node's place among those that wait.
+fn turn(node: &NodeView) -> (i64, String) {
+    (node.created, node.uid.clone())
+}
+
+#[cfg(test)]
+mod tests;

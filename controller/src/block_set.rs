@@ -1,0 +1,147 @@
+//! Pure: the blocks of one size in a network, and how often each of them is held.
+//!
+//! Holders are counted, so ranges of foreign sizes may overlap and still be released one by one.
+//! Memory grows with the number of gaps, not of blocks: an IPv6 network has too many.
+
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
+use std::ops::RangeInclusive;
+
+use common::Prefix;
+
+/// A network, cut into blocks of one length; each is free or held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockSet {
+    network: Prefix,
+    length: u8,
+    /// Index of the last block.
+    last: u128,
+    /// From each index up to the next one, how many hold each block; no two neighbours are equal,
+    /// and before the first nobody holds any.
+    holders: BTreeMap<u128, u32>,
+    /// Where the search for a free block goes on.
+    cursor: u128,
+}
+
+/// Why a network can't be cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{network} holds no block of /{length}")]
+pub struct NoBlocks {
+    pub network: Prefix,
+    pub length: u8,
+}
+
+impl BlockSet {
+    /// All blocks of `length` in `network`, free.
+    pub fn new(network: Prefix, length: u8) -> Result<Self, NoBlocks> {
+        let bits = network.subnet_bits(length).ok_or(NoBlocks { network, length })?;
+        let last = u128::MAX.checked_shr(128 - u32::from(bits)).unwrap_or(0);
+        Ok(Self { network, length, last, holders: BTreeMap::new(), cursor: 0 })
+    }
+
+    pub const fn network(&self) -> Prefix {
+        self.network
+    }
+
+    /// Length of its blocks.
+    pub const fn length(&self) -> u8 {
+        self.length
+    }
+
+    /// How many blocks it has; [`u128::MAX`] stands for one more, too.
+    pub const fn size(&self) -> u128 {
+        self.last.saturating_add(1)
+    }
+
+    /// How many blocks are held.
+    pub fn used(&self) -> u128 {
+        let ends = self.holders.keys().skip(1).copied().chain([self.size()]);
+        let runs = self.holders.iter().zip(ends).filter(|&((_, &count), _)| count > 0);
+        runs.map(|((&start, _), end)| end - start).sum()
+    }
+
+    /// The free block that is next: the first after the one taken last, or else the first of all.
+    ///
+    /// A released block is so given again as late as can be, as kube-controller-manager does it.
+    pub fn next_free(&self) -> Option<Prefix> {
+        let index = self.free_from(self.cursor).or_else(|| self.free_from(0))?;
+        self.network.subnet(self.length, index)
+    }
+
+    /// Holds `block`, and searches on behind it from now on.
+    pub fn take(&mut self, block: Prefix) {
+        let Some(blocks) = self.touched_by(block) else { return };
+        self.cursor = if *blocks.end() == self.last { 0 } else { blocks.end() + 1 };
+        self.hold(blocks, |count| count.saturating_add(1));
+    }
+
+    /// Holds each block that shares an address with `range`, once more if it is held already.
+    pub fn occupy(&mut self, range: Prefix) {
+        if let Some(blocks) = self.touched_by(range) {
+            self.hold(blocks, |count| count.saturating_add(1));
+        }
+    }
+
+    /// Undoes one [`Self::take`] or [`Self::occupy`] of the same range.
+    pub fn release(&mut self, range: Prefix) {
+        if let Some(blocks) = self.touched_by(range) {
+            self.hold(blocks, |count| count.saturating_sub(1));
+        }
+    }
+
+    /// Whether all blocks that `range` touches are free.
+    pub fn is_free(&self, range: Prefix) -> bool {
+        let Some(blocks) = self.touched_by(range) else { return true };
+        let free = self.free_from(*blocks.start()) == Some(*blocks.start());
+        free && self
+            .holders
+            .range((Excluded(blocks.start()), Unbounded))
+            .next()
+            .is_none_or(|(start, _)| start > blocks.end())
+    }
+
+    fn free_from(&self, start: u128) -> Option<u128> {
+        let here = self.holders.range(..=start).next_back();
+        if here.is_none_or(|(_, &count)| count == 0) {
+            return Some(start);
+        }
+        let mut later = self.holders.range((Excluded(start), Unbounded));
+        later.find(|&(_, &count)| count == 0).map(|(&start, _)| start)
+    }
+
+    /// Indexes of the blocks that share an address with `range`.
+    fn touched_by(&self, range: Prefix) -> Option<RangeInclusive<u128>> {
+        if range.covers(self.network) {
+            return Some(0..=self.last);
+        }
+        let shift = u32::from(self.network.family().width() - self.length);
+        let index = |address| self.network.offset_of(address)?.checked_shr(shift);
+        Some(index(range.network())?..=index(range.last())?)
+    }
+
+    fn hold(&mut self, blocks: RangeInclusive<u128>, change: impl Fn(u32) -> u32) {
+        let (start, last) = blocks.into_inner();
+        let end = (last < self.last).then(|| last + 1);
+        for edge in [Some(start), end].into_iter().flatten() {
+            let count = self.count(edge);
+            self.holders.insert(edge, count);
+        }
+        self.holders.range_mut(start..=last).for_each(|(_, count)| *count = change(*count));
+        // Inside, neighbours differed and changed alike, or met at 0; the edges are new.
+        let edges = self.holders.range(start..=end.unwrap_or(last)).map(|(&edge, _)| edge);
+        for edge in edges.collect::<Vec<_>>() {
+            let before = edge.checked_sub(1).map_or(0, |before| self.count(before));
+            if self.holders.get(&edge) == Some(&before) {
+                self.holders.remove(&edge);
+            }
+        }
+    }
+
+    /// How many hold the block of `index`.
+    fn count(&self, index: u128) -> u32 {
+        self.holders.range(..=index).next_back().map_or(0, |(_, &count)| count)
+    }
+}
+
+#[cfg(test)]
+mod tests;
