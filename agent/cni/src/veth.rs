@@ -1,6 +1,7 @@
 //! The pod's veth pair: made, given addresses and routes, found again, deleted.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use common::attachment::{self, Attachment, AttachmentId};
 use common::conflist::Range;
@@ -12,6 +13,11 @@ use net::{Mac, NetError, Netlink, Netns};
 
 use crate::error::{During, Error};
 use crate::spec::default_route;
+use crate::wait;
+
+/// How long the kernel may take to tell the bridge that a port can carry packets: microseconds, if
+/// it has nothing else to do.
+const CARRIER_LIMIT: Duration = Duration::from_secs(5);
 
 /// What ADD makes of a veth pair.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +84,8 @@ impl Plan<'_> {
             })
         });
         let outcomes = inside.change_routes(&routes.collect::<Vec<_>>())?;
-        Ok(outcomes.into_iter().collect::<Result<(), _>>()?)
+        outcomes.into_iter().collect::<Result<(), _>>()?;
+        await_carrier(host, &record.host_link)
     }
 
     /// Also where the runtime has turned IPv6 off in the namespace: the network has it, so has the pod.
@@ -95,6 +102,21 @@ impl Plan<'_> {
             added => Ok(added?),
         }
     }
+}
+
+/// Waits until the bridge forwards what comes from the pod.
+///
+/// The host end hears of the container end that was enabled from a work queue (net/core/link_watch.c),
+/// and until then drops the first packets: a lost ARP request is repeated after a second.
+fn await_carrier(host: &mut Netlink, host_link: &str) -> Result<(), Error> {
+    let running = wait::until(CARRIER_LIMIT, || {
+        let link = host.link(host_link)?;
+        Ok::<_, NetError>(link.filter(|link| link.running).map(drop))
+    })?;
+    let seconds = CARRIER_LIMIT.as_secs();
+    running.ok_or_else(|| {
+        Error::TryLater(format!("{host_link} has no carrier {seconds} s after it was made"))
+    })
 }
 
 /// Runs `f` in the container's network namespace.

@@ -148,6 +148,15 @@ impl Host {
         traces
     }
 
+    /// Waits until the pod's link is gone: it follows its namespace a moment later.
+    pub(crate) fn await_death(&mut self, id: &str) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while self.host_link(id).is_some() {
+            assert!(Instant::now() < deadline, "the link of {id} has outlived its namespace");
+            std::thread::yield_now();
+        }
+    }
+
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.state.path().join(name)
     }

@@ -3,4 +3,11 @@
 //! Needs root: each machine and each pod is a network namespace of its own.
 
 mod add;
+mod check;
+mod crash;
+mod del;
+mod hostports;
+mod input;
 mod lab;
+mod loopback;
+mod status;
