@@ -1,1 +1,1 @@
-//! To be written.
+//! The lab: to be completed.

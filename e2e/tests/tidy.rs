@@ -17,7 +17,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("cni", &["common", "net"]),
     ("agent", &["common", "net", "process"]),
     ("controller", &["common", "process"]),
-    ("e2e", &["common", "net"]),
+    ("probe", &[]),
+    ("e2e", &["common", "net", "probe"]),
 ];
 
 /// What the plugin, which is started for every pod, must never link.

@@ -1,0 +1,11 @@
+//! The two ends of a check: a server that says who it is and whom it sees, and a client.
+//!
+//! The same code runs in pods, on machines, and in the lab itself.
+
+pub mod dial;
+pub mod http;
+pub mod serve;
+pub mod stream;
+
+/// The port of every server in the lab, TCP and UDP.
+pub const PORT: u16 = 8080;

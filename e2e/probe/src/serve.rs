@@ -1,0 +1,99 @@
+//! The server of the checks: TCP and UDP on one port, both families on one socket each.
+//!
+//! `GET /` and any datagram are answered with hostname and client address; `GET /dial` and
+//! `GET /stream` make the server a client, so that a check starts inside a pod.
+
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::thread;
+use std::time::Duration;
+
+use crate::dial::dial;
+use crate::http::{self, parameter};
+use crate::stream::stream;
+
+/// Serves until the process ends.
+pub fn serve(name: &str, port: u16) -> io::Result<()> {
+    let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    let (listener, socket) = (TcpListener::bind(everywhere)?, UdpSocket::bind(everywhere)?);
+    thread::scope(|scope| {
+        scope.spawn(|| datagrams(name, &socket));
+        for stream in listener.incoming() {
+            let Ok(stream) = stream else { continue };
+            // A client that is gone has nothing to be told.
+            scope.spawn(move || converse(name, &stream).ok());
+        }
+    });
+    Ok(())
+}
+
+fn datagrams(name: &str, socket: &UdpSocket) {
+    let mut request = [0; 512];
+    loop {
+        if let Ok((_, peer)) = socket.recv_from(&mut request) {
+            // A client that is gone has nothing to be told.
+            let _ = socket.send_to(identity(name, peer).as_bytes(), peer);
+        }
+    }
+}
+
+fn converse(name: &str, stream: &TcpStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let path = http::requested(stream)?;
+    let result = match path.split('?').next() {
+        Some("/dial") => dialled(&path),
+        Some("/stream") => streamed(&path),
+        _ => Ok(identity(name, stream.peer_addr()?)),
+    };
+    http::answer(stream, result)
+}
+
+fn dialled(path: &str) -> io::Result<String> {
+    let protocol = parameter(path, "by")?.parse()?;
+    dial(protocol, server(path)?, within(path)?).map(|answer| answer.to_string())
+}
+
+fn streamed(path: &str) -> io::Result<String> {
+    stream(server(path)?, within(path)?).map(|count| count.to_string())
+}
+
+fn server(path: &str) -> io::Result<SocketAddr> {
+    parameter(path, "to")?.parse().map_err(io::Error::other)
+}
+
+fn within(path: &str) -> io::Result<Duration> {
+    parameter(path, "within")?.parse().map(Duration::from_millis).map_err(io::Error::other)
+}
+
+fn identity(name: &str, peer: SocketAddr) -> String {
+    format!("{name} {}", peer.ip().to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dial::{Protocol, dial_from};
+    use crate::stream::stream_from;
+
+    #[test]
+    fn answers_both_protocols_and_relays() {
+        let port = TcpListener::bind("[::1]:0").unwrap().local_addr().unwrap().port();
+        thread::spawn(move || serve("me", port));
+        let second = Duration::from_secs(1);
+        for address in ["127.0.0.1", "::1"] {
+            let server = SocketAddr::new(address.parse().unwrap(), port);
+            let deadline = std::time::Instant::now() + second;
+            while dial(Protocol::Tcp, server, second).is_err() {
+                assert!(std::time::Instant::now() < deadline, "no server");
+            }
+            for protocol in [Protocol::Tcp, Protocol::Udp] {
+                let answer = dial(protocol, server, second).unwrap();
+                assert_eq!((answer.name.as_str(), answer.seen), ("me", server.ip()));
+                let relayed = dial_from(server, protocol, server, second).unwrap();
+                assert_eq!((relayed.name.as_str(), relayed.seen), ("me", server.ip()));
+            }
+            let count = stream_from(server, server, Duration::from_millis(50)).unwrap();
+            assert!(count.sent >= 5 && count.received == count.sent, "{count}");
+        }
+    }
+}

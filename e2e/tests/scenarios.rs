@@ -1,0 +1,3 @@
+//! Scenarios on real kubelets.
+
+fn main() {}
