@@ -1,1 +1,27 @@
-//! To be written.
+//! The agent: makes one machine agree with its Node, and says when it does not.
+//!
+//! `desired -> observe -> plan -> apply -> report`, woken by Nodes, the kernel and a timer. The files
+//! that say `Pure:` decide; `observe` and `apply` touch the machine; `round` is one turn of the loop,
+//! `sync` the loop.
+
+pub mod apply;
+pub mod bridge;
+pub mod cni_config;
+pub mod firewall;
+pub mod machine;
+pub mod mtu;
+pub mod nodes;
+pub mod observe;
+pub mod pace;
+pub mod round;
+pub mod routes;
+pub mod run;
+pub mod settings;
+pub mod state;
+pub mod status;
+pub mod sync;
+pub mod sysctl;
+pub mod unready;
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,188 @@
+//! Carries out steps: the only file that changes the machine. What to change is `state`'s to say.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use common::names;
+use net::NetError;
+use net::link::LinkChange;
+use net::nft::NftError;
+use net::route::RouteChange;
+
+use crate::machine::Machine;
+use crate::state::Step;
+use crate::sysctl::Setting;
+use crate::unready::{Unready, Verdict};
+use crate::{bridge, cni_config, firewall, observe};
+
+/// Programs are for everybody to run.
+const PROGRAM: u32 = 0o755;
+
+/// Configurations are for everybody to read.
+const READABLE: u32 = 0o644;
+
+/// How long to wait for plugins, which write a record and its elements in milliseconds.
+const PLUGIN_AT_WORK: Duration = Duration::from_secs(1);
+
+/// What the agent keeps for itself.
+const PRIVATE: u32 = 0o600;
+
+/// Why a step was not carried out; the next round tries it again.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The others were changed: one bad Node spoils only its own route.
+    #[error("cannot change {} of {all} routes", .refused.len())]
+    Routes { refused: Vec<NetError>, all: usize },
+    #[error("cbr0 is gone")]
+    BridgeGone,
+    #[error(transparent)]
+    Nft(#[from] NftError),
+    #[error("a plugin has been writing to table inet {} for {} s", names::PODS_TABLE, PLUGIN_AT_WORK.as_secs())]
+    PluginAtWork,
+    #[error("cannot write {path}")]
+    File { path: String, source: io::Error },
+}
+
+impl Machine {
+    pub fn apply(&mut self, step: &Step) -> Result<(), ApplyError> {
+        match step {
+            Step::Bridge(step) => self.apply_bridge(step),
+            Step::Sysctl(setting) => self.apply_sysctl(setting),
+            Step::Routes(changes) => self.apply_routes(changes),
+            Step::Table(step) => self.apply_table(step),
+            Step::Runtime(step) => self.apply_runtime(step),
+        }
+    }
+
+    /// Leaves the reason for the plugin's STATUS: none, if there is none.
+    ///
+    /// Before the first list of Nodes an agent that was started again has nothing to say of a machine
+    /// that works.
+    pub fn tell(&mut self, verdict: &Verdict) -> Result<(), ApplyError> {
+        let path = self.paths.reason();
+        match verdict {
+            Err(Unready::NodesUnknown) if self.netlink.link(names::BRIDGE)?.is_some() => Ok(()),
+            Err(unready) => {
+                let text = format!("{unready}\n");
+                at(&path, net::file::replace(&path, text.as_bytes(), READABLE)).map(drop)
+            }
+            Ok(()) => match fs::remove_file(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                removed => at(&path, removed),
+            },
+        }
+    }
+
+    fn apply_bridge(&mut self, step: &bridge::Step) -> Result<(), ApplyError> {
+        use bridge::Step;
+        if let Step::Create(mac) = step {
+            self.netlink.create_bridge(names::BRIDGE, *mac)?;
+            return Ok(());
+        }
+        let index = self.netlink.link(names::BRIDGE)?.ok_or(ApplyError::BridgeGone)?.index;
+        let unchanged = LinkChange::default();
+        match step {
+            Step::Create(_) => Ok(()),
+            Step::DeleteAddress(held) => {
+                self.netlink.delete_address(index, held.address, held.length)
+            }
+            Step::AddAddress(held) => self.netlink.add_address(index, held.address, held.length),
+            Step::SetMac(mac) => {
+                self.netlink.set_link(index, &LinkChange { mac: Some(*mac), ..unchanged })
+            }
+            Step::SetMtu(mtu) => {
+                self.netlink.set_link(index, &LinkChange { mtu: Some(*mtu), ..unchanged })
+            }
+            Step::Enable => {
+                self.netlink.set_link(index, &LinkChange { up: Some(true), ..unchanged })
+            }
+        }
+        .map_err(ApplyError::Net)
+    }
+
+    fn apply_sysctl(&self, setting: &Setting) -> Result<(), ApplyError> {
+        let written = self.sysctl.write(&setting.key, setting.value);
+        at(&self.paths.sysctl.join(&setting.key), written).map(drop)
+    }
+
+    fn apply_routes(&mut self, changes: &[RouteChange]) -> Result<(), ApplyError> {
+        let outcomes = self.netlink.change_routes(changes)?;
+        let refused = outcomes.into_iter().zip(changes).filter_map(|(outcome, change)| {
+            // A route that went with its link while we looked is as good as deleted.
+            let gone =
+                |error: &NetError| matches!(change, RouteChange::Delete(_)) && error.is_missing();
+            outcome.err().filter(|error| !gone(error))
+        });
+        let refused = refused.collect::<Vec<_>>();
+        if refused.is_empty() {
+            Ok(())
+        } else {
+            Err(ApplyError::Routes { refused, all: changes.len() })
+        }
+    }
+
+    /// Applies a table and remembers what nft prints of it.
+    fn apply_table(&self, step: &firewall::Step) -> Result<(), ApplyError> {
+        let table = step.table;
+        match table {
+            firewall::Table::Machine => net::nft::apply(&step.text)?,
+            firewall::Table::Pods => self.rebuild_pods_table()?,
+        }
+        let listing = observe::listing(table)?.unwrap_or_default();
+        let applied = firewall::Applied { text: step.text.clone(), listing };
+        let text = serde_json::json!(applied).to_string();
+        let path = self.paths.applied(table.name());
+        at(&path, net::file::replace(&path, text.as_bytes(), PRIVATE)).map(drop)
+    }
+
+    /// With the elements of all records, while no plugin writes either.
+    fn rebuild_pods_table(&self) -> Result<(), ApplyError> {
+        let path = self.paths.pods_table_lock();
+        let lock = at(&path, File::options().create(true).append(true).open(&path))?;
+        if !at(&path, lock_within(&lock, PLUGIN_AT_WORK))? {
+            return Err(ApplyError::PluginAtWork);
+        }
+        let records = at(&self.paths.state, self.paths.records())?;
+        Ok(net::nft::apply(&firewall::render_pods(&records.attachments))?)
+    }
+
+    fn apply_runtime(&self, step: &cni_config::Step) -> Result<(), ApplyError> {
+        match step {
+            cni_config::Step::InstallPlugin(name) => {
+                let program = at(&self.paths.plugin, fs::read(&self.paths.plugin))?;
+                write(&self.paths.bin, name, &program, PROGRAM)
+            }
+            cni_config::Step::WriteConflist(text) => {
+                write(&self.paths.conf, names::CONFLIST, text.as_bytes(), READABLE)
+            }
+        }
+    }
+}
+
+/// Whether `file` could be locked exclusively within `limit`.
+fn lock_within(file: &File, limit: Duration) -> io::Result<bool> {
+    let deadline = Instant::now() + limit;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Ok(false),
+            #[expect(clippy::disallowed_methods, reason = "flock(2) knows no time limit")]
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+fn write(directory: &Path, name: &str, content: &[u8], mode: u32) -> Result<(), ApplyError> {
+    at(directory, fs::create_dir_all(directory))?;
+    let path = directory.join(name);
+    at(&path, net::file::replace(&path, content, mode)).map(drop)
+}
+
+fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, ApplyError> {
+    result.map_err(|source| ApplyError::File { path: path.display().to_string(), source })
+}

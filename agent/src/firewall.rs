@@ -1,0 +1,178 @@
+//! Pure: the text of both nft tables, and when one has to be applied.
+//!
+//! The machine's table masquerades; the pods' table leads host ports to pods, through maps and sets
+//! whose elements are the attachments' own (`common::pods_table`). Neither text grows with Nodes.
+//! The kernel's answer is never parsed: what `nft` prints now is compared with what it printed
+//! right after the text was applied.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+
+use common::attachment::{Attachment, Protocol};
+use common::pods_table::{self, Field, HAIRPIN, HOST_PORTS, HOST_PORTS_AT};
+use common::{Family, PerFamily, Prefix, names};
+use serde::{Deserialize, Serialize};
+
+/// The two tables that the agent makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Table {
+    /// [`names::TABLE`]: swapped whole.
+    Machine,
+    /// [`names::PODS_TABLE`]: rebuilt together with the elements of all attachments.
+    Pods,
+}
+
+/// What was applied, and what nft printed of it right after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    pub text: String,
+    pub listing: String,
+}
+
+/// Replaces a table by `text`, in one transaction; safe to repeat.
+///
+/// Of [`Table::Pods`] the text has no elements yet: they are read under the lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub table: Table,
+    pub text: String,
+}
+
+/// Words in which the families differ for nft.
+struct Words {
+    ip: &'static str,
+    nfproto: &'static str,
+    address_type: &'static str,
+    multicast: &'static str,
+}
+
+const WORDS: PerFamily<Words> = PerFamily {
+    v4: Words { ip: "ip", nfproto: "ipv4", address_type: "ipv4_addr", multicast: "224.0.0.0/4" },
+    v6: Words { ip: "ip6", nfproto: "ipv6", address_type: "ipv6_addr", multicast: "ff00::/8" },
+};
+
+impl Table {
+    pub const BOTH: [Self; 2] = [Self::Machine, Self::Pods];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Machine => names::TABLE,
+            Self::Pods => names::PODS_TABLE,
+        }
+    }
+}
+
+/// The machine's table: what pods of `sources` send out of the cluster carries this machine's address.
+pub fn render_machine(sources: &[Prefix], cluster_cidrs: &[Prefix]) -> String {
+    let mut rules = String::new();
+    for family in Family::BOTH {
+        let Words { ip, multicast, .. } = WORDS[family];
+        let sources = set(sources.iter().filter(|source| source.family() == family));
+        let inside = outermost(cluster_cidrs).filter(|cidr| cidr.family() == family);
+        let inside = inside.map(Prefix::to_string).chain([multicast.to_owned()]);
+        let inside = inside.collect::<Vec<_>>().join(", ");
+        if !sources.is_empty() {
+            let _ = writeln!(
+                rules,
+                "\t\t{ip} saddr {{ {sources} }} {ip} daddr != {{ {inside} }} \
+                 fib daddr type != local masquerade"
+            );
+        }
+    }
+    replacing(names::TABLE, &chain("postrouting", "nat hook postrouting priority srcnat", &rules))
+}
+
+/// The pods' table with the elements of `attachments`.
+///
+/// Its chains come one step after kube-proxy's (`dstnat` is -100), so that a NodePort wins by rule;
+/// nft knows no name for that priority on the output hook.
+pub fn render_pods(attachments: &[Attachment]) -> String {
+    let mut elements = BTreeMap::<&str, Vec<String>>::new();
+    for element in attachments.iter().flat_map(pods_table::elements) {
+        let data = fields(&element.data);
+        let data = if data.is_empty() { data } else { format!(" : {data}") };
+        elements.entry(element.set).or_default().push(fields(&element.key) + &data);
+    }
+    let (mut body, mut lookups, mut hairpins) = (String::new(), String::new(), String::new());
+    for family in Family::BOTH {
+        let Words { ip, nfproto, address_type: address, .. } = WORDS[family];
+        let (any, at, hairpin) = (HOST_PORTS[family], HOST_PORTS_AT[family], HAIRPIN[family]);
+        let to = format!("{address} . inet_service");
+        let sets = [
+            ("map", any, format!("inet_proto . inet_service : {to}")),
+            ("map", at, format!("{address} . inet_proto . inet_service : {to}")),
+            ("set", hairpin, format!("{address} . {address}")),
+        ];
+        for (kind, name, kept) in sets {
+            let elements = elements.remove(name).unwrap_or_default();
+            let _ = write!(body, "\t{kind} {name} {{\n\t\ttype {kept}\n");
+            if !elements.is_empty() {
+                let _ = writeln!(body, "\t\telements = {{ {} }}", elements.join(", "));
+            }
+            body.push_str("\t}\n");
+        }
+        for (key, map) in [(format!("{ip} daddr . "), at), (String::new(), any)] {
+            let _ = writeln!(
+                lookups,
+                "\t\tmeta nfproto {nfproto} dnat {ip} to {key}meta l4proto . th dport map @{map}"
+            );
+        }
+        let _ = writeln!(hairpins, "\t\t{ip} saddr . {ip} daddr @{hairpin} masquerade");
+    }
+    let _ = write!(body, "\tchain hostports {{\n{lookups}\t}}\n");
+    let to_pods = "\t\tfib daddr type local jump hostports\n";
+    body += &chain("prerouting", "nat hook prerouting priority dstnat + 1", to_pods);
+    body += &chain("output", "nat hook output priority -99", to_pods);
+    body += &chain("postrouting", "nat hook postrouting priority srcnat + 1", &hairpins);
+    replacing(names::PODS_TABLE, &body)
+}
+
+/// Tables that are not in force with the desired text.
+pub fn plan(desired: &BTreeMap<Table, String>, in_force: &BTreeMap<Table, String>) -> Vec<Step> {
+    let wrong = desired.iter().filter(|(table, text)| in_force.get(table) != Some(text));
+    wrong.map(|(&table, text)| Step { table, text: text.clone() }).collect()
+}
+
+/// The text that is in force: the one that was applied, if nft still prints what it printed then.
+pub fn in_force(applied: Option<Applied>, listing: Option<&str>) -> Option<String> {
+    applied.filter(|applied| Some(applied.listing.as_str()) == listing).map(|applied| applied.text)
+}
+
+/// In one transaction, whether or not the table is there.
+fn replacing(table: &str, body: &str) -> String {
+    format!("table inet {table}\ndelete table inet {table}\ntable inet {table} {{\n{body}}}\n")
+}
+
+fn chain(name: &str, hook: &str, rules: &str) -> String {
+    format!("\tchain {name} {{\n\t\ttype {hook}; policy accept;\n{rules}\t}}\n")
+}
+
+/// Those that no other covers: nft refuses a set whose networks overlap.
+fn outermost(cidrs: &[Prefix]) -> impl Iterator<Item = &Prefix> {
+    let covered = |inner: &Prefix| cidrs.iter().any(|outer| outer != inner && outer.covers(*inner));
+    cidrs.iter().filter(move |cidr| !covered(cidr))
+}
+
+fn set<'a>(cidrs: impl Iterator<Item = &'a Prefix>) -> String {
+    cidrs.map(Prefix::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn fields(fields: &[Field]) -> String {
+    let texts = fields.iter().map(|field| match field {
+        Field::Address(address) => address.to_string(),
+        Field::Protocol(Protocol::Tcp) => "tcp".to_owned(),
+        Field::Protocol(Protocol::Udp) => "udp".to_owned(),
+        Field::Protocol(Protocol::Sctp) => "sctp".to_owned(),
+        Field::Port(port) => port.to_string(),
+    });
+    texts.collect::<Vec<_>>().join(" . ")
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "replace nft table inet {}", self.table.name())
+    }
+}
+
+#[cfg(test)]
+mod tests;

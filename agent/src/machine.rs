@@ -1,0 +1,100 @@
+//! The handles on this machine that `observe` and `apply` share, and where its files are.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use common::attachment::Attachment;
+use common::names;
+use net::sysctl::Sysctl;
+use net::{NetError, Netlink};
+
+/// Where the agent's files are; a test has its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// Kernel settings: `/proc/sys`, or where else that is mounted.
+    pub sysctl: PathBuf,
+    /// Leases, records, locks.
+    pub state: PathBuf,
+    /// Where the runtime looks for plugins.
+    pub bin: PathBuf,
+    /// Where the runtime looks for network configurations.
+    pub conf: PathBuf,
+    /// The plugin's program to install.
+    pub plugin: PathBuf,
+}
+
+/// What the plugin left on record.
+#[derive(Clone, Debug, Default)]
+pub struct Records {
+    pub attachments: Vec<Attachment>,
+    /// What is wrong with the others.
+    pub unreadable: Vec<String>,
+}
+
+/// This machine: the network namespace of the thread that opened it, and its files.
+#[derive(Debug)]
+pub struct Machine {
+    pub(crate) netlink: Netlink,
+    pub(crate) sysctl: Sysctl,
+    pub(crate) paths: Paths,
+}
+
+impl Machine {
+    pub fn open(paths: Paths) -> Result<Self, NetError> {
+        Ok(Self { netlink: Netlink::open()?, sysctl: Sysctl::at(&paths.sysctl), paths })
+    }
+}
+
+impl Paths {
+    pub fn conflist(&self) -> PathBuf {
+        self.conf.join(names::CONFLIST)
+    }
+
+    pub fn reason(&self) -> PathBuf {
+        self.state.join(names::REASON_FILE)
+    }
+
+    pub fn agent_lock(&self) -> PathBuf {
+        self.state.join(names::AGENT_LOCK_FILE)
+    }
+
+    pub fn pods_table_lock(&self) -> PathBuf {
+        self.state.join(names::PODS_TABLE_LOCK_FILE)
+    }
+
+    /// What was applied of the nft table of that name.
+    pub fn applied(&self, table: &str) -> PathBuf {
+        self.state.join(format!("{table}.applied"))
+    }
+
+    /// The records of all attachments.
+    pub fn records(&self) -> io::Result<Records> {
+        let directory = self.state.join(names::ATTACHMENTS);
+        let entries = match directory.read_dir() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Records::default()),
+            entries => entries?,
+        };
+        let mut records = Records::default();
+        for entry in entries {
+            let entry = entry?;
+            // Only a complete record has its attachment's name.
+            if entry.file_name().to_string_lossy().contains('@') {
+                records.add(&entry.path());
+            }
+        }
+        Ok(records)
+    }
+}
+
+impl Records {
+    /// One that is gone by now is as good as none.
+    fn add(&mut self, path: &Path) {
+        let Some(text) = net::file::read(path).transpose() else { return };
+        match text.and_then(|text| Ok(serde_json::from_slice(&text)?)) {
+            Ok(attachment) => self.attachments.push(attachment),
+            Err(error) => {
+                self.unreadable.push(format!("cannot read record {}: {error}", path.display()));
+            }
+        }
+    }
+}

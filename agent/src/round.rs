@@ -1,0 +1,139 @@
+//! One round of the loop: look at the machine, compare, change what differs, and say what was done.
+
+use std::collections::BTreeSet;
+
+use common::names;
+use process::telemetry::Chain;
+use tracing::{debug, info, warn};
+
+use crate::apply::ApplyError;
+use crate::cni_config;
+use crate::machine::Machine;
+use crate::state::{self, Config, Nodes, Step};
+use crate::unready::{Unready, Verdict};
+
+/// Of many complaints that are new at once, how many are written to the log.
+const NAMED: usize = 20;
+
+/// What a round came to.
+#[derive(Debug)]
+pub struct Round {
+    pub verdict: Verdict,
+    /// Whether anything of the machine was changed.
+    pub changed: bool,
+}
+
+/// What was said last, so that the log has each change once.
+#[derive(Debug, Default)]
+pub struct Said {
+    verdict: Option<Verdict>,
+    complaints: BTreeSet<String>,
+}
+
+/// What became of the steps of a plan.
+#[derive(Debug, Default)]
+struct Outcome {
+    changed: bool,
+    failures: Vec<Unready>,
+    /// Routes that the kernel refused: their Nodes' fault, and nobody else's concern.
+    refused: Vec<String>,
+}
+
+impl Machine {
+    /// Brings the machine one round closer to what it should be, and says so.
+    pub fn round(&mut self, config: &Config, nodes: Option<&Nodes>, said: &mut Said) -> Round {
+        let converged = self.converge(config, nodes, said);
+        let (changed, verdict) = match converged {
+            Ok(Outcome { changed, failures, .. }) => {
+                (changed, failures.into_iter().next().map_or(Ok(()), Err))
+            }
+            Err(unready) => (false, Err(unready)),
+        };
+        // An error of its own says more than that nobody could be told of it.
+        let told = self.tell(&verdict).map_err(|error| failed("tell the plugin", &error));
+        let verdict = verdict.and(told);
+        said.verdict(&verdict);
+        Round { verdict, changed }
+    }
+
+    fn converge(
+        &mut self,
+        config: &Config,
+        nodes: Option<&Nodes>,
+        said: &mut Said,
+    ) -> Result<Outcome, Unready> {
+        let observed =
+            self.observe().map_err(|error| Unready::Unseen(Chain(&error).to_string()))?;
+        let desired = state::desired(config, nodes, &observed)?;
+        let mut outcome = self.apply_all(&state::plan(&desired, &observed));
+        outcome.failures.extend(state::obstacle(&desired, &observed));
+        let complaints = desired.routes.refused.iter().map(ToString::to_string);
+        let complaints = complaints.chain(observed.unreadable).chain(outcome.refused.drain(..));
+        // The first failure is the verdict.
+        let failures = outcome.failures.iter().skip(1).map(ToString::to_string);
+        said.complaints(complaints.chain(failures).collect());
+        Ok(outcome)
+    }
+
+    /// Carries out all `steps`, whatever becomes of those before. Only a conflist is not written
+    /// after a failure: it says that all else is in place.
+    fn apply_all(&mut self, steps: &[Step]) -> Outcome {
+        let mut outcome = Outcome::default();
+        for step in steps {
+            let conflist = matches!(step, Step::Runtime(cni_config::Step::WriteConflist(_)));
+            if conflist && !outcome.failures.is_empty() {
+                continue;
+            }
+            debug!(?step, "applying");
+            let made = match self.apply(step) {
+                Ok(()) => true,
+                Err(ApplyError::Routes { refused, all }) => {
+                    outcome.refused.extend(refused.iter().map(|error| Chain(error).to_string()));
+                    refused.len() < all
+                }
+                Err(error) => {
+                    outcome.failures.push(failed(step, &error));
+                    false
+                }
+            };
+            if made {
+                info!("{step}");
+                outcome.changed = true;
+            }
+        }
+        outcome
+    }
+}
+
+fn failed(what: impl std::fmt::Display, error: &(dyn std::error::Error + Send + Sync)) -> Unready {
+    Unready::Failed(format!("{what}: {}", Chain(error)))
+}
+
+impl Said {
+    fn verdict(&mut self, verdict: &Verdict) {
+        if self.verdict.as_ref() == Some(verdict) {
+            return;
+        }
+        match verdict {
+            Ok(()) => info!(bridge = names::BRIDGE, "network ready"),
+            Err(unready) => warn!(reason = unready.code(), "network not ready: {unready}"),
+        }
+        self.verdict = Some(verdict.clone());
+    }
+
+    /// What is wrong with others' doing, and spoils theirs alone.
+    fn complaints(&mut self, complaints: BTreeSet<String>) {
+        let new = complaints.difference(&self.complaints);
+        let count = new.clone().count();
+        for complaint in new.take(NAMED) {
+            warn!("{complaint}");
+        }
+        if let Some(more @ 1..) = count.checked_sub(NAMED) {
+            warn!("and {more} more of the kind");
+        }
+        self.complaints = complaints;
+    }
+}
+
+#[cfg(test)]
+mod tests;

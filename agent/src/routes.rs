@@ -1,0 +1,231 @@
+//! Pure: the routes to the other Nodes' PodCIDRs, and which Nodes get none and why.
+//!
+//! Whatever a Node says of itself is checked: a wrong or hostile one spoils its own route only.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use common::conflist::Range;
+use common::node::NodeView;
+use common::{Family, Prefix, names};
+use net::addr::Address;
+use net::route::{Route, RouteChange};
+
+/// The routes to all peers, and what is wrong with some of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Routes {
+    pub by_destination: BTreeMap<Prefix, Hop>,
+    pub refused: Vec<Refused>,
+}
+
+/// Where a peer is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hop {
+    pub via: IpAddr,
+    /// Index of the link.
+    pub link: u32,
+}
+
+/// A PodCIDR that got no route.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Refused {
+    pub node: String,
+    /// As the Node spells it.
+    pub cidr: String,
+    pub why: Why,
+}
+
+/// What is wrong with a PodCIDR or its Node's address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    NoCidr,
+    OutsideCluster,
+    Overlaps {
+        cidr: Prefix,
+        node: String,
+    },
+    /// Somebody else's route, by its protocol, has this destination and our metric.
+    Occupied {
+        protocol: u8,
+    },
+    NoAddress(Family),
+    OwnAddress(IpAddr),
+    OffLink(IpAddr),
+    /// The network's own address, or IPv4's broadcast.
+    NoHost(IpAddr),
+}
+
+/// What a machine knows about its own place among the others.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    pub node: &'a str,
+    pub ranges: &'a [Range],
+    pub cluster_cidrs: &'a [Prefix],
+    pub addresses: &'a [Address],
+    /// All routes of the machine; a next hop must be reached by one of those that are not ours.
+    pub routes: &'a [Route],
+    /// Index of cbr0: pods are no next hops.
+    pub bridge: Option<u32>,
+}
+
+/// The routes to `nodes`, but for the one that the machine is itself.
+///
+/// Where PodCIDRs overlap, the machine's own come first, then the older Node's (creationTimestamp,
+/// then UID): nobody can take another's traffic by claiming its range.
+pub fn desired<'a>(place: Place<'a>, nodes: impl IntoIterator<Item = &'a NodeView>) -> Routes {
+    let own = place.ranges.iter().map(|range| (range.subnet, place.node));
+    let mut taken = own.collect::<BTreeMap<_, _>>();
+    let peers = nodes.into_iter().filter(|node| node.name != place.node);
+    let mut peers = peers.collect::<Vec<_>>();
+    peers.sort_by_key(|node| (node.created, &node.uid));
+    let foreign = place.routes.iter().filter(|route| !is_ours(route)).collect::<Vec<_>>();
+    let mut routes = Routes::default();
+    for (node, cidr) in
+        peers.into_iter().flat_map(|node| node.pod_cidrs.iter().map(move |c| (node, c)))
+    {
+        let route = claim(place, cidr, &taken).and_then(|destination| {
+            taken.insert(destination, &node.name);
+            let hop = hop(place, node, destination.family(), &foreign)?;
+            occupied(destination, &foreign)?;
+            Ok(hop.map(|hop| (destination, hop)))
+        });
+        match route {
+            Ok(route) => routes.by_destination.extend(route),
+            Err(why) => {
+                routes.refused.push(Refused { node: node.name.clone(), cidr: cidr.clone(), why });
+            }
+        }
+    }
+    routes.refused.sort();
+    routes
+}
+
+fn claim(place: Place<'_>, cidr: &str, taken: &BTreeMap<Prefix, &str>) -> Result<Prefix, Why> {
+    let cidr = Prefix::parse_masking(cidr).map_err(|_| Why::NoCidr)?;
+    if !place.cluster_cidrs.iter().any(|cluster| cluster.covers(cidr)) {
+        return Err(Why::OutsideCluster);
+    }
+    // What is taken does not overlap, so only the neighbours in order can.
+    let before = taken.range(..=cidr).next_back();
+    let after = taken.range(cidr..).next();
+    match before.into_iter().chain(after).find(|(other, _)| other.overlaps(cidr)) {
+        Some((&cidr, &node)) => Err(Why::Overlaps { cidr, node: node.to_owned() }),
+        None => Ok(cidr),
+    }
+}
+
+/// A route that replaces ours would replace such a one too: the kernel looks at destination and
+/// metric alone.
+fn occupied(destination: Prefix, foreign: &[&Route]) -> Result<(), Why> {
+    let metric = metric(destination.family());
+    let there = |route: &&&Route| route.destination == destination && route.metric == metric;
+    foreign
+        .iter()
+        .find(there)
+        .map_or(Ok(()), |there| Err(Why::Occupied { protocol: there.protocol }))
+}
+
+/// How `node` is reached; none in a family that this machine's pods don't have.
+fn hop(
+    place: Place<'_>,
+    node: &NodeView,
+    family: Family,
+    foreign: &[&Route],
+) -> Result<Option<Hop>, Why> {
+    if !place.ranges.iter().any(|range| range.subnet.family() == family) {
+        return Ok(None);
+    }
+    let via = node.internal_ip(family).ok_or(Why::NoAddress(family))?;
+    if place.addresses.iter().any(|own| own.address == via) {
+        return Err(Why::OwnAddress(via));
+    }
+    let covering = foreign.iter().filter(|route| route.destination.contains(via));
+    let best = covering.max_by_key(|route| (route.destination.length(), Reverse(route.metric)));
+    match best {
+        Some(&&Route { destination, via: None, link: Some(link), .. })
+            if Some(link) != place.bridge =>
+        {
+            if is_host(via, destination) {
+                Ok(Some(Hop { via, link }))
+            } else {
+                Err(Why::NoHost(via))
+            }
+        }
+        _ => Err(Why::OffLink(via)),
+    }
+}
+
+/// Whether an address of `network` can be a machine's. The kernel refuses some of the others.
+fn is_host(address: IpAddr, network: Prefix) -> bool {
+    let small = network.length() + 1 >= network.family().width();
+    small || (address != network.network() && (address.is_ipv6() || address != network.last()))
+}
+
+/// Changes that turn the `observed` routes of the machine into the `desired`; none once they agree.
+///
+/// Only routes of our protocol are deleted, and before any is set, so that a range that moves never
+/// has two.
+pub fn plan(desired: &Routes, observed: &[Route]) -> Vec<RouteChange> {
+    let (mut deletions, mut right) = (Vec::new(), BTreeSet::new());
+    for &route in observed.iter().filter(|route| is_ours(route)) {
+        let wanted = desired.by_destination.get(&route.destination);
+        match wanted.map(|&hop| hop.route_to(route.destination)) {
+            Some(wanted) if wanted == route => drop(right.insert(route.destination)),
+            // It will be replaced.
+            Some(wanted) if wanted.metric == route.metric => {}
+            _ => deletions.push(RouteChange::Delete(route)),
+        }
+    }
+    let wrong = desired.by_destination.iter().filter(|(to, _)| !right.contains(to));
+    let replacements = wrong.map(|(&to, hop)| RouteChange::Replace(hop.route_to(to)));
+    deletions.into_iter().chain(replacements).collect()
+}
+
+fn is_ours(route: &Route) -> bool {
+    route.protocol == names::ROUTE_PROTOCOL
+}
+
+/// Of a route that names none: of IPv6 `IP6_RT_PRIO_USER` in `include/net/ip6_fib.h`.
+const fn metric(family: Family) -> u32 {
+    match family {
+        Family::V4 => 0,
+        Family::V6 => 1024,
+    }
+}
+
+impl Hop {
+    fn route_to(self, destination: Prefix) -> Route {
+        Route {
+            destination,
+            via: Some(self.via),
+            link: Some(self.link),
+            protocol: names::ROUTE_PROTOCOL,
+            metric: metric(destination.family()),
+            mtu: None,
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node, cidr, why } = self;
+        write!(f, "no route to podCIDR {cidr:?} of node {node}: ")?;
+        match why {
+            Why::NoCidr => f.write_str("it is no CIDR"),
+            Why::OutsideCluster => f.write_str("it is in no --cluster-cidr"),
+            Why::Overlaps { cidr, node } => write!(f, "it overlaps {cidr} of node {node}"),
+            Why::Occupied { protocol } => {
+                write!(f, "there is one of protocol {protocol}, which is not ours")
+            }
+            Why::NoAddress(family) => write!(f, "the node has no {family} InternalIP"),
+            Why::OwnAddress(via) => write!(f, "{via} is an address of this machine"),
+            Why::NoHost(via) => write!(f, "{via} is no machine's address in its network"),
+            Why::OffLink(via) => write!(f, "{via} is not on a link of this machine"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

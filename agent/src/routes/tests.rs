@@ -1,0 +1,160 @@
+//! Tables of Nodes and of the routes that they get.
+
+use super::*;
+use crate::testing::{address, node, range, route};
+
+/// A machine `me` with a range of each family, at `192.0.2.1` and `2001:db8::1` on link 2.
+fn routes_to(nodes: &[&str]) -> Routes {
+    let ranges = [range("10.244.1.0/24"), range("fd00:0:0:1::/64")];
+    let cluster_cidrs = ["10.244.0.0/16".parse().unwrap(), "fd00::/48".parse().unwrap()];
+    let addresses = [address(2, "192.0.2.1/24"), address(2, "2001:db8::1/64")];
+    let routes = [
+        "0.0.0.0/0 via 192.0.2.254 dev 2",
+        "192.0.2.0/24 dev 2",
+        "2001:db8::/64 dev 2",
+        "10.244.1.0/24 dev 7",
+        "10.244.77.0/24 via 192.0.2.9 dev 2 proto 4",
+    ];
+    let place = Place {
+        node: "me",
+        ranges: &ranges,
+        cluster_cidrs: &cluster_cidrs,
+        addresses: &addresses,
+        routes: &routes.map(route),
+        bridge: Some(7),
+    };
+    let nodes = nodes.iter().map(|text| node(text)).collect::<Vec<_>>();
+    desired(place, &nodes)
+}
+
+#[track_caller]
+fn check(nodes: &[&str], expected: &[&str], refused: &[&str]) {
+    let routes = routes_to(nodes);
+    let text = routes.by_destination.iter().map(|(to, hop)| format!("{to} via {}", hop.via));
+    assert_eq!(text.collect::<Vec<_>>(), expected);
+    assert_eq!(routes.refused.iter().map(Refused::to_string).collect::<Vec<_>>(), refused);
+}
+
+#[test]
+fn each_family_goes_by_the_address_of_its_own() {
+    check(
+        &[
+            "me 1 10.244.1.0/24 192.0.2.1",
+            "b 2 10.244.2.0/24 fd00:0:0:2::/64 192.0.2.2 2001:db8::2",
+            "c 3 10.244.3.0/24 fd00:0:0:3::/64 2001:db8::3",
+        ],
+        &[
+            "10.244.2.0/24 via 192.0.2.2",
+            "fd00:0:0:2::/64 via 2001:db8::2",
+            "fd00:0:0:3::/64 via 2001:db8::3",
+        ],
+        &["no route to podCIDR \"10.244.3.0/24\" of node c: the node has no IPv4 InternalIP"],
+    );
+}
+
+#[test]
+fn a_bad_node_spoils_only_its_own_route() {
+    check(
+        &[
+            "good 9 10.244.2.0/24 192.0.2.2",
+            "all 1 0.0.0.0/0 192.0.2.3",
+            "wide 1 10.0.0.0/8 192.0.2.3",
+            "far 2 10.244.3.0/24 198.51.100.3",
+            "mirror 3 10.244.4.0/24 192.0.2.1",
+            "nonsense 4 10.244.5.0/240 192.0.2.5",
+            "pod 5 10.244.6.0/24 10.244.1.7",
+            "loud 5 10.244.7.0/24 192.0.2.255",
+            "bare 5 fd00:0:0:7::/64 2001:db8::",
+            "thief 6 10.244.1.128/25 192.0.2.6",
+        ],
+        &["10.244.2.0/24 via 192.0.2.2"],
+        &[
+            "no route to podCIDR \"0.0.0.0/0\" of node all: it is in no --cluster-cidr",
+            "no route to podCIDR \"fd00:0:0:7::/64\" of node bare: \
+             2001:db8:: is no machine's address in its network",
+            "no route to podCIDR \"10.244.3.0/24\" of node far: \
+             198.51.100.3 is not on a link of this machine",
+            "no route to podCIDR \"10.244.7.0/24\" of node loud: \
+             192.0.2.255 is no machine's address in its network",
+            "no route to podCIDR \"10.244.4.0/24\" of node mirror: \
+             192.0.2.1 is an address of this machine",
+            "no route to podCIDR \"10.244.5.0/240\" of node nonsense: it is no CIDR",
+            "no route to podCIDR \"10.244.6.0/24\" of node pod: \
+             10.244.1.7 is not on a link of this machine",
+            "no route to podCIDR \"10.244.1.128/25\" of node thief: \
+             it overlaps 10.244.1.0/24 of node me",
+            "no route to podCIDR \"10.0.0.0/8\" of node wide: it is in no --cluster-cidr",
+        ],
+    );
+}
+
+#[test]
+fn a_route_of_somebody_else_is_not_replaced() {
+    check(
+        &["b 2 10.244.77.0/24 fd00:0:0:2::/64 192.0.2.2 2001:db8::2"],
+        &["fd00:0:0:2::/64 via 2001:db8::2"],
+        &["no route to podCIDR \"10.244.77.0/24\" of node b: \
+           there is one of protocol 4, which is not ours"],
+    );
+}
+
+#[test]
+fn a_terminating_node_keeps_its_route() {
+    let terminating = NodeView { terminating: true, ..node("b 2 10.244.2.0/24 192.0.2.2") };
+    let ranges = [range("10.244.1.0/24")];
+    let place = Place {
+        node: "me",
+        ranges: &ranges,
+        cluster_cidrs: &["10.244.0.0/16".parse().unwrap()],
+        addresses: &[],
+        routes: &[route("192.0.2.0/24 dev 2")],
+        bridge: None,
+    };
+    assert_eq!(desired(place, [&terminating]).by_destination.len(), 1);
+}
+
+#[test]
+fn the_older_node_keeps_its_range() {
+    let refused =
+        "no route to podCIDR \"10.244.2.0/23\" of node b: it overlaps 10.244.2.0/24 of node a";
+    check(
+        &["b 2 10.244.2.0/23 192.0.2.3", "a 1 10.244.2.0/24 192.0.2.2"],
+        &["10.244.2.0/24 via 192.0.2.2"],
+        &[refused],
+    );
+}
+
+#[track_caller]
+fn check_plan(nodes: &[&str], observed: &[&str], expected: &[&str]) {
+    let observed = observed.iter().map(|text| route(text)).collect::<Vec<_>>();
+    let text = plan(&routes_to(nodes), &observed).into_iter().map(|change| match change {
+        RouteChange::Delete(route) => format!("delete {}", route.destination),
+        RouteChange::Replace(Route { destination, via, .. }) => {
+            format!("replace {destination} via {}", via.unwrap())
+        }
+    });
+    assert_eq!(text.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn converges_with_the_fewest_changes() {
+    let b = &["b 2 10.244.2.0/24 192.0.2.2"];
+    check_plan(b, &[], &["replace 10.244.2.0/24 via 192.0.2.2"]);
+    check_plan(b, &["10.244.2.0/24 via 192.0.2.2 dev 2 proto 107"], &[]);
+    let moved = "10.244.2.0/24 via 192.0.2.3 dev 2 proto 107";
+    check_plan(b, &[moved], &["replace 10.244.2.0/24 via 192.0.2.2"]);
+    let gone = "10.244.9.0/24 via 192.0.2.9 dev 2 proto 107";
+    check_plan(b, &[gone, moved], &["delete 10.244.9.0/24", "replace 10.244.2.0/24 via 192.0.2.2"]);
+    let twin = "10.244.2.0/24 via 192.0.2.2 dev 2 proto 107 metric 50";
+    let right = "10.244.2.0/24 via 192.0.2.2 dev 2 proto 107";
+    check_plan(b, &[right, twin], &["delete 10.244.2.0/24"]);
+}
+
+#[test]
+fn routes_of_others_stay() {
+    check_plan(
+        &[],
+        &["10.244.9.0/24 via 192.0.2.9 dev 2 proto 4", "0.0.0.0/0 via 192.0.2.254 dev 2"],
+        &[],
+    );
+}

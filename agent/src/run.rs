@@ -1,0 +1,79 @@
+//! Wires the agent: one lock, one client, three loops, and the signal that ends them.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use common::names;
+use process::{client, shutdown};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::machine::Machine;
+use crate::settings::Settings;
+use crate::sync::Worker;
+use crate::{nodes, status, sync};
+
+/// How often to look whether the other agent is gone.
+const LOCK_RETRY: Duration = Duration::from_millis(200);
+
+/// Runs until a signal asks to end; the machine stays as it is then, and pods go on.
+///
+/// # Errors
+/// What an operator has to mend: a kubeconfig that can't be used, a folder that can't be written.
+/// An absent API server, Node or podCIDR is waited for.
+pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    let Settings { shared, config, paths } = settings;
+    info!(?config, ?paths, version = env!("CARGO_PKG_VERSION"), "starting");
+    let signalled = shutdown::signalled().context("cannot catch signals")?;
+    tokio::pin!(signalled);
+    let state = &paths.state;
+    fs::create_dir_all(state).with_context(|| format!("cannot create {}", state.display()))?;
+    let path = paths.agent_lock();
+    let lock = tokio::select! {
+        lock = lock(&path) => lock?,
+        signal = &mut signalled => {
+            info!(signal, "ending");
+            return Ok(());
+        }
+    };
+
+    let client = client::connect(shared.kubeconfig.as_deref(), names::AGENT).await?;
+    let node = config.node.clone();
+    let worker = Worker::new(Machine::open(paths)?, config, lock);
+    let (latest, nodes) = watch::channel(None);
+    let (judge, verdicts) = watch::channel(None);
+    tokio::select! {
+        signal = signalled => info!(signal, "ending; the machine stays as it is"),
+        ended = sync::run(worker, nodes.clone(), judge) => ended?,
+        () = nodes::follow(client.clone(), latest) => anyhow::bail!("the watch of Nodes ended"),
+        () = status::follow(client, &node, verdicts, nodes) => anyhow::bail!("nobody reports"),
+    }
+    Ok(())
+}
+
+/// Makes this the machine's one agent, as long as the file is open.
+async fn lock(path: &Path) -> anyhow::Result<File> {
+    let cannot = || format!("cannot lock {}", path.display());
+    let file = File::options().create(true).append(true).open(path).with_context(cannot)?;
+    let mut attempts = 0_u64;
+    while !taken(&file).with_context(cannot)? {
+        attempts += 1;
+        // The first time it may be a plugin that looks whether there is an agent.
+        if attempts == 2 {
+            warn!(path = %path.display(), "another agent runs on this machine; waiting for its end");
+        }
+        tokio::time::sleep(LOCK_RETRY).await;
+    }
+    Ok(file)
+}
+
+fn taken(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}

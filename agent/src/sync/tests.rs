@@ -1,0 +1,105 @@
+//! The loop on a real kernel: what wakes it, and that it falls asleep again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::names;
+use net::Netlink;
+use net::route::{Route, RouteChange};
+
+use super::*;
+use crate::testing::lab::Lab;
+use crate::unready::Unready;
+
+/// More than a repair takes on any machine, less than the loop's own timer.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Runs the loop inside the lab beside `scenario`, which is given the Nodes' sender and the verdicts.
+fn with_loop<F: Future<Output = ()>>(
+    lab: &Lab,
+    scenario: impl FnOnce(watch::Sender<Latest>, watch::Receiver<Option<Verdict>>) -> F + Send,
+) {
+    lab.inside(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (send, nodes) = watch::channel(None);
+            let (judge, verdicts) = watch::channel(None);
+            let machine = Machine::open(lab.paths()).unwrap();
+            let lock = File::create(lab.paths().agent_lock()).unwrap();
+            let worker = Worker::new(machine, lab.config.clone(), lock);
+            tokio::select! {
+                ended = run(worker, nodes, judge) => panic!("{ended:?}"),
+                () = scenario(send, verdicts) => {}
+            }
+        });
+    });
+}
+
+async fn until(verdicts: &mut watch::Receiver<Option<Verdict>>, expected: Verdict) {
+    let there = verdicts.wait_for(|verdict| verdict.as_ref() == Some(&expected));
+    tokio::time::timeout(DEADLINE, there).await.unwrap().unwrap();
+}
+
+/// Looks after each event of the kernel.
+async fn eventually(mut kernel: Kernel, mut probe: impl FnMut() -> bool) {
+    let there = async {
+        while !probe() {
+            kernel.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(DEADLINE, there).await.unwrap();
+}
+
+fn ours() -> Vec<Route> {
+    let routes = Netlink::open().unwrap().routes().unwrap();
+    routes.into_iter().filter(|route| route.protocol == names::ROUTE_PROTOCOL).collect()
+}
+
+#[test]
+fn it_waits_for_the_cluster() {
+    let lab = Lab::new();
+    with_loop(&lab, async |nodes, mut verdicts| {
+        until(&mut verdicts, Err(Unready::NodesUnknown)).await;
+        nodes.send_replace(Some(Arc::default()));
+        until(&mut verdicts, Err(Unready::NoNode("me".to_owned()))).await;
+        nodes.send_replace(Some(Arc::new(lab.nodes.clone())));
+        until(&mut verdicts, Ok(())).await;
+    });
+}
+
+#[test]
+fn the_kernel_and_the_cluster_wake_it() {
+    let lab = Lab::new();
+    with_loop(&lab, async |nodes, mut verdicts| {
+        nodes.send_replace(Some(Arc::new(lab.nodes.clone())));
+        until(&mut verdicts, Ok(())).await;
+
+        let kernel = Kernel::subscribe().unwrap();
+        let routes = ours();
+        let change = RouteChange::Delete(routes[0]);
+        Netlink::open().unwrap().change_routes(&[change]).unwrap().remove(0).unwrap();
+        eventually(kernel, || ours() == routes).await;
+
+        let kernel = Kernel::subscribe().unwrap();
+        net::nft::apply("flush ruleset").unwrap();
+        eventually(kernel, || net::nft::list(names::TABLE).unwrap().is_some()).await;
+
+        let kernel = Kernel::subscribe().unwrap();
+        let mut fewer = lab.nodes.clone();
+        fewer.remove("b");
+        nodes.send_replace(Some(Arc::new(fewer)));
+        eventually(kernel, || ours().is_empty()).await;
+    });
+}
+
+#[test]
+fn its_own_changes_do_not_keep_it_awake() {
+    let lab = Lab::new();
+    with_loop(&lab, async |nodes, mut verdicts| {
+        nodes.send_replace(Some(Arc::new(lab.nodes.clone())));
+        until(&mut verdicts, Ok(())).await;
+        let mut kernel = Kernel::subscribe().unwrap();
+        let quiet = tokio::time::timeout(Duration::from_millis(300), kernel.changed()).await;
+        assert!(quiet.is_err(), "{quiet:?}");
+    });
+}

@@ -1,0 +1,179 @@
+//! Pure: the kernel settings that pods need, and which of them differ.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use common::{Family, PerFamily, names};
+use net::link::Link;
+use net::route::Route;
+
+/// Lets kube-proxy's rules see what crosses the bridge.
+pub const BRIDGE_NETFILTER: PerFamily<&str> = PerFamily {
+    v4: "net/bridge/bridge-nf-call-iptables",
+    v6: "net/bridge/bridge-nf-call-ip6tables",
+};
+
+/// Routes between bridge and uplink.
+const FORWARDING: PerFamily<&str> =
+    PerFamily { v4: "net/ipv4/ip_forward", v6: "net/ipv6/conf/all/forwarding" };
+
+/// Settings of cbr0 where pods have IPv6. Its link-local address, from which it asks for neighbours,
+/// is usable from the first packet on.
+const ON_BRIDGE: [(&str, &str); 3] =
+    [("disable_ipv6", "0"), ("accept_ra", "0"), ("accept_dad", "0")];
+
+/// A router advertisement made the route (`RTPROT_RA` in linux/rtnetlink.h).
+const PROTOCOL_RA: u8 = 9;
+
+/// One key under /proc/sys and the value it should have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    pub key: String,
+    pub value: &'static str,
+}
+
+/// Values by key; a key that this kernel does not have is absent.
+pub type Values = BTreeMap<String, String>;
+
+/// The settings of a machine whose pods have addresses of `families`, in the order to make them.
+///
+/// A pod must not be the machine's router: on cbr0 no advertisement counts, also where pods have
+/// IPv4 only (CVE-2020-10749). An interface that has its default route by advertisement would lose
+/// it as soon as forwarding is on, unless it has `accept_ra` 2 by then; 0 is somebody's will and
+/// stays.
+pub fn desired(
+    families: &[Family],
+    links: &[Link],
+    routes: &[Route],
+    now: &Values,
+) -> Vec<Setting> {
+    let netfilter = BRIDGE_NETFILTER.iter().map(|(_, key)| set(*key, "1"));
+    let mut settings = netfilter.collect::<Vec<_>>();
+    if families.contains(&Family::V6) {
+        let advertised =
+            accept_ra(links, routes).filter(|key| now.get(key).is_some_and(|v| v == "1"));
+        settings.extend(advertised.map(|key| set(key, "2")));
+        settings.extend(ON_BRIDGE.map(|(name, value)| set(of_link(names::BRIDGE, name), value)));
+    } else if now.contains_key(FORWARDING.v6) {
+        settings.push(set(of_link(names::BRIDGE, "accept_ra"), "0"));
+    }
+    settings.extend(families.iter().map(|&family| set(FORWARDING[family], "1")));
+    settings
+}
+
+/// The keys that [`desired`] may want to know or to set.
+pub fn watched(links: &[Link], routes: &[Route]) -> Vec<String> {
+    let fixed = [BRIDGE_NETFILTER, FORWARDING].into_iter();
+    let fixed = fixed.flat_map(|keys| [keys.v4, keys.v6]).map(str::to_owned);
+    let bridge = ON_BRIDGE.map(|(name, _)| of_link(names::BRIDGE, name));
+    fixed.chain(bridge).chain(accept_ra(links, routes)).collect()
+}
+
+fn accept_ra(links: &[Link], routes: &[Route]) -> impl Iterator<Item = String> {
+    let advertised =
+        routes.iter().filter(|r| r.protocol == PROTOCOL_RA && r.destination.length() == 0);
+    let indexes = advertised.filter_map(|route| route.link).collect::<Vec<_>>();
+    let links = links.iter().filter(move |link| indexes.contains(&link.index));
+    links.map(|link| of_link(&link.name, "accept_ra"))
+}
+
+fn of_link(link: &str, name: &str) -> String {
+    format!("net/ipv6/conf/{link}/{name}")
+}
+
+fn set(key: impl Into<String>, value: &'static str) -> Setting {
+    Setting { key: key.into(), value }
+}
+
+/// Those of `desired` that are not so `now`, but for what [`missing`] names.
+pub fn plan(desired: &[Setting], now: &Values) -> Vec<Setting> {
+    let wrong =
+        desired.iter().filter(|setting| now.get(&setting.key).is_none_or(|v| v != setting.value));
+    wrong.filter(|setting| !is_missing(setting, now)).cloned().collect()
+}
+
+/// The first setting that this kernel lacks, which no write can cure: `br_netfilter` is not loaded.
+pub fn missing<'a>(desired: &'a [Setting], now: &Values) -> Option<&'a Setting> {
+    desired.iter().find(|setting| is_missing(setting, now))
+}
+
+fn is_missing(setting: &Setting, now: &Values) -> bool {
+    setting.key.starts_with("net/bridge/") && !now.contains_key(&setting.key)
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "set {} to {}", self.key, self.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{link, route};
+
+    /// `now` as `KEY=VALUE`.
+    #[track_caller]
+    fn check(families: &[Family], routes: &[&str], now: &[&str], expected: &[&str]) {
+        let links = [link(1, "lo 65536 up loopback"), link(2, "eth0 1500 up")];
+        let routes = routes.iter().map(|text| route(text)).collect::<Vec<_>>();
+        let pairs = now.iter().map(|text| text.split_once('=').unwrap());
+        let now = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let steps = plan(&desired(families, &links, &routes, &now), &now);
+        assert_eq!(steps.iter().map(Setting::to_string).collect::<Vec<_>>(), expected);
+    }
+
+    const NETFILTER: [&str; 2] =
+        ["net/bridge/bridge-nf-call-iptables=1", "net/bridge/bridge-nf-call-ip6tables=1"];
+
+    #[test]
+    fn only_what_differs_is_set() {
+        let [v4, v6] = NETFILTER;
+        check(&[Family::V4], &[], &[v4, v6, "net/ipv4/ip_forward=1"], &[]);
+        check(
+            &[Family::V4],
+            &[],
+            &[v4, "net/bridge/bridge-nf-call-ip6tables=0", "net/ipv4/ip_forward=0"],
+            &["set net/bridge/bridge-nf-call-ip6tables to 1", "set net/ipv4/ip_forward to 1"],
+        );
+    }
+
+    #[test]
+    fn an_advertised_default_route_survives_forwarding() {
+        let [v4, v6] = NETFILTER;
+        let bridge = ON_BRIDGE.map(|(name, value)| format!("{}={value}", of_link("cbr0", name)));
+        let mut now = vec![v4, v6, "net/ipv6/conf/eth0/accept_ra=1"];
+        now.extend(bridge.iter().map(String::as_str));
+        let forwarding = "set net/ipv6/conf/all/forwarding to 1";
+        let accept = "set net/ipv6/conf/eth0/accept_ra to 2";
+        check(&[Family::V6], &["::/0 via fe80::1 dev 2 proto 9"], &now, &[accept, forwarding]);
+        check(&[Family::V6], &["::/0 via fe80::1 dev 2 proto 4"], &now, &[forwarding]);
+        now[2] = "net/ipv6/conf/eth0/accept_ra=0";
+        check(&[Family::V6], &["::/0 via fe80::1 dev 2 proto 9"], &now, &[forwarding]);
+    }
+
+    #[test]
+    fn a_pod_is_never_the_machines_router() {
+        let [v4, v6] = NETFILTER;
+        let now = [v4, v6, "net/ipv4/ip_forward=1", "net/ipv6/conf/all/forwarding=0"];
+        check(&[Family::V4], &[], &now, &["set net/ipv6/conf/cbr0/accept_ra to 0"]);
+        check(&[Family::V4], &[], &now[..3], &[]);
+    }
+
+    #[test]
+    fn a_kernel_without_bridge_netfilter_is_named() {
+        let settings = desired(&[Family::V4], &[], &[], &Values::new());
+        assert_eq!(missing(&settings, &Values::new()).unwrap().key, BRIDGE_NETFILTER.v4);
+        check(&[Family::V4], &[], &["net/ipv4/ip_forward=1"], &[]);
+    }
+
+    #[test]
+    fn every_key_that_is_set_is_watched() {
+        let (links, routes) =
+            ([link(2, "eth0 1500 up")], [route("::/0 via fe80::1 dev 2 proto 9")]);
+        let keys = watched(&links, &routes);
+        let now = Values::from([("net/ipv6/conf/eth0/accept_ra".to_owned(), "1".to_owned())]);
+        let settings = desired(&Family::BOTH, &links, &routes, &now);
+        assert!(settings.iter().all(|setting| keys.contains(&setting.key)), "{keys:?}");
+    }
+}

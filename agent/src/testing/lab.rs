@@ -1,0 +1,122 @@
+//! A machine to break: a network namespace with an uplink, its files, and the Nodes of its cluster.
+
+use std::fs;
+use std::path::PathBuf;
+
+use net::link::{Hairpin, LinkChange, VethSpec};
+use net::{Mac, Netlink, Netns};
+use tempfile::TempDir;
+
+use super::node;
+use crate::machine::{Machine, Paths};
+use crate::round::{Round, Said};
+use crate::state::{Config, Nodes};
+
+/// A machine with an uplink, in a network namespace of its own.
+pub(crate) struct Lab {
+    pub(crate) netns: Netns,
+    /// Where the other end of the uplink is.
+    _switch: Netns,
+    files: TempDir,
+    pub(crate) config: Config,
+    pub(crate) nodes: Nodes,
+}
+
+const NODES: [&str; 3] = [
+    "me 1 10.244.1.0/24 fd00:0:0:1::/64 192.0.2.1 2001:db8::1",
+    "b 2 10.244.2.0/24 fd00:0:0:2::/64 192.0.2.2 2001:db8::2",
+    "bad 3 10.244.1.0/25 192.0.2.3",
+];
+
+impl Lab {
+    pub(crate) fn new() -> Self {
+        let (netns, switch) = (Netns::unnamed().unwrap(), Netns::unnamed().unwrap());
+        uplink(&netns, &switch);
+        let files = tempfile::tempdir().unwrap();
+        fs::create_dir(files.path().join("state")).unwrap();
+        fs::write(files.path().join("program"), "the plugin").unwrap();
+        let nodes =
+            NODES.map(|text| (text.split(' ').next().unwrap().to_owned(), node(text).into()));
+        let config = Config {
+            node: "me".to_owned(),
+            cluster_cidrs: ["10.244.0.0/16", "fd00::/48"].map(|cidr| cidr.parse().unwrap()).into(),
+            mtu: None,
+            state_dir: files.path().join("state"),
+        };
+        Self { netns, _switch: switch, files, config, nodes: nodes.into() }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.files.path().join(name)
+    }
+
+    pub(crate) fn paths(&self) -> Paths {
+        Paths {
+            sysctl: PathBuf::from("/proc/sys"),
+            state: self.path("state"),
+            bin: self.path("bin"),
+            conf: self.path("conf"),
+            plugin: self.path("program"),
+        }
+    }
+
+    pub(crate) fn inside<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
+        self.netns.run(f).unwrap()
+    }
+
+    /// As an agent's start does it.
+    pub(crate) fn machine(&self) -> Machine {
+        self.inside(|| Machine::open(self.paths()).unwrap())
+    }
+
+    pub(crate) fn round(&self, machine: &mut Machine) -> Round {
+        self.inside(|| machine.round(&self.config, Some(&self.nodes), &mut Said::default()))
+    }
+
+    /// Rounds until one finds nothing to do; returns how many did something.
+    #[track_caller]
+    pub(crate) fn converge(&self, machine: &mut Machine) -> usize {
+        for rounds in 0..4 {
+            let round = self.round(machine);
+            assert_eq!(round.verdict, Ok(()));
+            if !round.changed {
+                return rounds;
+            }
+        }
+        panic!("it never ends");
+    }
+
+    /// What can be seen of the machine that is not counted by anybody.
+    pub(crate) fn look(&self) -> String {
+        let mut machine = self.machine();
+        let observed = self.inside(|| machine.observe().unwrap());
+        format!("{observed:#?}")
+    }
+}
+
+/// A veth pair to a bridge in another namespace.
+fn uplink(netns: &Netns, switch: &Netns) {
+    let mut outside = switch.run(Netlink::open).unwrap().unwrap();
+    let bridge = outside.create_bridge("switch", Mac([2, 0, 0, 0, 0, 1])).unwrap();
+    let spec = VethSpec {
+        host_name: "port",
+        host_mac: Mac([2, 0, 0, 0, 0, 2]),
+        container_name: "eth0",
+        container_mac: Mac([2, 0, 0, 0, 0, 3]),
+        netns,
+        mtu: 1450,
+        alias: "",
+        bridge,
+        hairpin: Hairpin::Off,
+    };
+    let eth0 = outside.create_veth(&spec).unwrap().container;
+    let mut inside = netns.run(Netlink::open).unwrap().unwrap();
+    inside.set_link(eth0, &LinkChange { up: Some(true), ..LinkChange::default() }).unwrap();
+    inside.add_address(eth0, "192.0.2.1".parse().unwrap(), 24).unwrap();
+    inside.add_address(eth0, "2001:db8::1".parse().unwrap(), 64).unwrap();
+}
+
+/// The index of a link that is there.
+pub(crate) fn index(netlink: &mut Netlink, name: &str) -> u32 {
+    netlink.link(name).unwrap().unwrap().index
+}

@@ -1,0 +1,77 @@
+//! Pure: why this machine's network is not ready, in the one text that the log, the condition and
+//! the plugin's STATUS share.
+
+/// What stands between this machine and its pods.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unready {
+    #[error("waiting for the API server's list of Nodes")]
+    NodesUnknown,
+    #[error("node {0} does not exist: its kubelet has yet to register it, or --node-name is wrong")]
+    NoNode(String),
+    #[error("node {0} has no podCIDRs yet: kubenet-controller assigns them")]
+    NoPodCidr(String),
+    #[error("podCIDR {cidr:?} of node {node} has no room for a gateway and pods, or is no CIDR")]
+    PodCidr { node: String, cidr: String },
+    #[error(
+        "no enabled normal interface to take the MTU from: set one up, or give --network-plugin-mtu"
+    )]
+    NoUplink,
+    #[error("cbr0 exists but is no bridge: remove it with `ip link delete cbr0`")]
+    NoBridge,
+    #[error("/proc/sys/{0} is missing: load br_netfilter with `modprobe br_netfilter`")]
+    NoBridgeNetfilter(String),
+    /// What could not be read, and why.
+    #[error("{0}")]
+    Unseen(String),
+    /// The text of the step and of what went wrong.
+    #[error("cannot {0}")]
+    Failed(String),
+}
+
+/// Whether pods can be started here, or why not.
+pub type Verdict = Result<(), Unready>;
+
+impl Unready {
+    /// The condition's reason: one word for machines.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NodesUnknown => "NodesUnknown",
+            Self::NoNode(_) => "NodeMissing",
+            Self::NoPodCidr(_) => "PodCIDRMissing",
+            Self::PodCidr { .. } => "PodCIDRInvalid",
+            Self::NoUplink => "UplinkMissing",
+            Self::NoBridge => "BridgeNameTaken",
+            Self::NoBridgeNetfilter(_) => "BridgeNetfilterMissing",
+            Self::Unseen(_) => "MachineNotRead",
+            Self::Failed(_) => "MachineNotChanged",
+        }
+    }
+}
+
+impl Unready {
+    /// Whether a Node or podCIDR is missing, whose arrival wakes the loop.
+    pub const fn waits_for_the_cluster(&self) -> bool {
+        match self {
+            Self::NodesUnknown | Self::NoNode(_) | Self::NoPodCidr(_) | Self::PodCidr { .. } => {
+                true
+            }
+            Self::NoUplink
+            | Self::NoBridge
+            | Self::NoBridgeNetfilter(_)
+            | Self::Unseen(_)
+            | Self::Failed(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_says_what_to_do() {
+        let text =
+            Unready::NoBridgeNetfilter("net/bridge/bridge-nf-call-iptables".into()).to_string();
+        assert!(text.ends_with("`modprobe br_netfilter`"), "{text}");
+    }
+}

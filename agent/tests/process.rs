@@ -1,0 +1,121 @@
+//! The agent as a process: flags, signals, its lock, and an API server that is not there.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so do its helpers")]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use net::Netns;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+const KUBECONFIG: &str = r#"{
+  "apiVersion": "v1", "kind": "Config", "current-context": "nobody",
+  "clusters": [{"name": "nobody", "cluster": {"server": "http://127.0.0.1:1"}}],
+  "contexts": [{"name": "nobody", "context": {"cluster": "nobody", "user": "nobody"}}],
+  "users": [{"name": "nobody", "user": {}}]
+}"#;
+
+struct Agent {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Agent {
+    /// Starts it in `netns`, with its files in `files`.
+    fn start(netns: &Netns, files: &Path) -> Self {
+        let kubeconfig = files.join("kubeconfig");
+        fs::write(&kubeconfig, KUBECONFIG).unwrap();
+        let flag = |name: &str, value: &str| format!("--{name}={}", files.join(value).display());
+        let mut command = agent();
+        command.args(["--node-name=me", "--cluster-cidr=10.244.0.0/16", "--plugin=/proc/self/exe"]);
+        command.args([flag("kubeconfig", "kubeconfig"), flag("state-dir", "state")]);
+        command.args([flag("cni-bin-dir", "bin"), flag("cni-conf-dir", "conf")]);
+        let mut child = netns.run(|| command.stderr(Stdio::piped()).spawn()).unwrap().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (send, lines) = channel();
+        // It ends with the agent.
+        thread::spawn(move || {
+            stderr.lines().map_while(Result::ok).try_for_each(|line| send.send(line))
+        });
+        Self { child, lines }
+    }
+
+    /// Waits until it logs a line with `text`.
+    #[track_caller]
+    fn says(&self, text: &str) {
+        let mut lines = Vec::new();
+        while let Ok(line) = self.lines.recv_timeout(DEADLINE) {
+            if line.contains(text) {
+                return;
+            }
+            lines.push(line);
+        }
+        panic!("no {text:?} in {lines:#?}");
+    }
+
+    fn terminate(&mut self) -> ExitStatus {
+        let pid = Pid::from_raw(self.child.id().cast_signed());
+        kill(pid, Signal::SIGTERM).unwrap();
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // Nothing is left to kill after `terminate`.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test of the program runs the program")]
+fn agent() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_kubenet-agent"))
+}
+
+fn machine() -> (Netns, TempDir) {
+    (Netns::unnamed().unwrap(), tempfile::tempdir().unwrap())
+}
+
+#[test]
+fn without_an_api_server_it_waits_and_says_so() {
+    let (netns, files) = machine();
+    let mut agent = Agent::start(&netns, files.path());
+    agent.says("network not ready: waiting for the API server's list of Nodes");
+    agent.says("cannot reach the API server");
+    let reason = fs::read_to_string(files.path().join("state/reason")).unwrap();
+    assert_eq!(reason, "waiting for the API server's list of Nodes\n");
+    assert!(agent.child.try_wait().unwrap().is_none());
+    assert_eq!(agent.terminate().code(), Some(0));
+    assert!(!files.path().join("conf").exists());
+}
+
+#[test]
+fn a_second_agent_waits_for_the_end_of_the_first() {
+    let (netns, files) = machine();
+    let mut first = Agent::start(&netns, files.path());
+    first.says("network not ready");
+    let second = Agent::start(&netns, files.path());
+    second.says("another agent runs on this machine");
+    first.terminate();
+    second.says("network not ready");
+}
+
+#[test]
+fn bad_flags_end_it_with_64_and_one_message() {
+    let output = agent().args(["--node-name=", "--network-plugin-mtu=x"]).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(64), "{text}");
+    for flag in ["--node-name", "--cluster-cidr", "--network-plugin-mtu", "--plugin"] {
+        assert!(text.contains(&format!("\n  {flag}: ")), "{text}");
+    }
+}
