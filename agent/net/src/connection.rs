@@ -6,9 +6,12 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
-use netlink_packet_core::{NLM_F_CAPPED, NetlinkBuffer, NlasIterator};
+use netlink_packet_core::{NLM_F_CAPPED, NetlinkBuffer};
 use netlink_sys::{Socket, SocketAddr};
+use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
+
+use crate::attribute::{attribute, text_of};
 
 /// The kernel answers at once; this bounds the wait for an answer that got lost.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,7 +26,6 @@ const NLMSG_DONE: u16 = 3;
 
 /// linux/netlink.h, `enum nlmsgerr_attrs`.
 const NLMSGERR_ATTR_MSG: u16 = 1;
-const NLMSGERR_ATTR_OFFS: u16 = 2;
 
 pub(crate) struct Connection {
     socket: Socket,
@@ -38,13 +40,15 @@ impl Connection {
         // Connected to the kernel it can be written to by no other process.
         socket.connect(&SocketAddr::new(0, 0))?;
         socket.set_ext_ack(true)?;
+        // A refusal then repeats the header of the request alone.
+        socket.set_cap_ack(true)?;
         let time = nix::sys::time::TimeVal::new(TIMEOUT.as_secs().cast_signed(), 0);
         setsockopt(&socket, sockopt::ReceiveTimeout, &time)?;
         Ok(Self { socket, sequence: 0, received: Vec::with_capacity(DATAGRAM) })
     }
 
-    pub(crate) fn socket(&mut self) -> &mut Socket {
-        &mut self.socket
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
     }
 
     /// A number for the next request, by which its answers are known.
@@ -72,6 +76,24 @@ impl Connection {
         let mut rest = self.received.as_slice();
         Ok(std::iter::from_fn(move || Message::next(&mut rest)))
     }
+
+    /// Waits until the kernel has answered the last of these requests, and says of each how it
+    /// ended: well, unless it was refused.
+    pub(crate) fn outcomes(&mut self, numbers: &[u32]) -> io::Result<Vec<Result<(), Refusal>>> {
+        let mut outcomes = numbers.iter().map(|_| Ok(())).collect::<Vec<_>>();
+        loop {
+            for message in self.receive()? {
+                let Some(outcome) = message.outcome() else { continue };
+                let position = numbers.iter().position(|&number| number == message.sequence);
+                if let Some(place) = position.and_then(|position| outcomes.get_mut(position)) {
+                    *place = outcome;
+                }
+                if numbers.last() == Some(&message.sequence) {
+                    return Ok(outcomes);
+                }
+            }
+        }
+    }
 }
 
 impl AsFd for Connection {
@@ -98,8 +120,8 @@ pub(crate) struct Message<'a> {
     pub(crate) kind: u16,
     pub(crate) flags: u16,
     pub(crate) sequence: u32,
-    /// With its header, as decoders want it.
-    pub(crate) whole: &'a [u8],
+    /// What follows the header.
+    pub(crate) body: &'a [u8],
 }
 
 impl<'a> Message<'a> {
@@ -112,12 +134,8 @@ impl<'a> Message<'a> {
             kind: header.message_type(),
             flags: header.flags(),
             sequence: header.sequence_number(),
-            whole,
+            body: whole.get(HEADER..)?,
         })
-    }
-
-    pub(crate) fn body(&self) -> &'a [u8] {
-        self.whole.get(HEADER..).unwrap_or_default()
     }
 
     /// How the request ended, if this message says so: by an acknowledgement, a refusal, or the end
@@ -125,16 +143,16 @@ impl<'a> Message<'a> {
     pub(crate) fn outcome(&self) -> Option<Result<(), Refusal>> {
         let attributes = match self.kind {
             NLMSG_ERROR => self.after_echo(),
-            NLMSG_DONE => self.body().get(4..).unwrap_or_default(),
+            NLMSG_DONE => self.body.get(4..).unwrap_or_default(),
             _ => return None,
         };
-        let code = self.body().first_chunk().copied().map_or(0, i32::from_ne_bytes);
+        let code = self.body.first_chunk().copied().map_or(0, i32::from_ne_bytes);
         Some(if code == 0 { Ok(()) } else { Err(Refusal::new(code, attributes)) })
     }
 
-    /// What follows the request that a refusal repeats, whole or its header alone.
+    /// What follows the request that a refusal repeats: its header alone, or all of it.
     fn after_echo(&self) -> &'a [u8] {
-        let echo = self.body().get(4..).unwrap_or_default();
+        let echo = self.body.get(4..).unwrap_or_default();
         let length = if self.flags & NLM_F_CAPPED == 0 {
             echo.first_chunk().copied().map_or(HEADER, |bytes| u32::from_ne_bytes(bytes) as usize)
         } else {
@@ -149,31 +167,28 @@ impl<'a> Message<'a> {
 pub(crate) struct Refusal {
     pub(crate) source: io::Error,
     pub(crate) explanation: Option<String>,
-    /// Where in the request the culprit stands, in bytes from its header.
-    pub(crate) offset: Option<u32>,
 }
 
 impl Refusal {
     fn new(code: i32, attributes: &[u8]) -> Self {
-        let mut refusal = Self::from(io::Error::from_raw_os_error(code.saturating_neg()));
-        for attribute in NlasIterator::new(attributes).map_while(Result::ok) {
-            match (attribute.kind(), attribute.value()) {
-                (NLMSGERR_ATTR_MSG, text) => {
-                    let text = String::from_utf8_lossy(text);
-                    refusal.explanation = Some(text.trim_end_matches('\0').to_owned());
-                }
-                (NLMSGERR_ATTR_OFFS, &[a, b, c, d]) => {
-                    refusal.offset = Some(u32::from_ne_bytes([a, b, c, d]));
-                }
-                _ => {}
-            }
+        Self {
+            source: io::Error::from_raw_os_error(code.saturating_neg()),
+            explanation: attribute(attributes, NLMSGERR_ATTR_MSG).map(text_of),
         }
-        refusal
+    }
+
+    pub(crate) fn errno(&self) -> Option<Errno> {
+        self.source.raw_os_error().map(Errno::from_raw)
+    }
+
+    /// An answer that is none.
+    pub(crate) fn senseless() -> Self {
+        io::Error::new(io::ErrorKind::InvalidData, "the answer makes no sense").into()
     }
 }
 
 impl From<io::Error> for Refusal {
     fn from(source: io::Error) -> Self {
-        Self { source, explanation: None, offset: None }
+        Self { source, explanation: None }
     }
 }

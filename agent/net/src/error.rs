@@ -52,7 +52,7 @@ impl NetError {
 impl Refusal {
     /// Names the request that was refused.
     pub(crate) fn during(self, operation: &'static str, object: impl Display) -> NetError {
-        let Self { source, explanation, .. } = self;
+        let Self { source, explanation } = self;
         NetError { operation, object: object.to_string(), explanation, source }
     }
 }

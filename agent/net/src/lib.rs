@@ -4,6 +4,7 @@
 //! writes. What should be there is decided elsewhere: this crate asks, changes, and reports errors.
 
 pub mod addr;
+mod attribute;
 mod connection;
 pub mod error;
 pub mod events;
@@ -21,3 +22,6 @@ pub use error::NetError;
 pub use mac::Mac;
 pub use netlink::Netlink;
 pub use netns::Netns;
+
+#[cfg(test)]
+mod testing;

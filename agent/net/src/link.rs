@@ -1,6 +1,16 @@
-//! Links: bridges, veth pairs, and what else the machine has.
+//! Links: bridges, veth pairs, and what else the machine has. They are changed in `link/change.rs`.
 
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkMessage, LinkMessageBuffer,
+};
+
+use crate::attribute::{attribute, attributes, i32_of, text_of, u32_of};
+use crate::connection::Message;
+use crate::error::During;
 use crate::{Mac, NetError, Netlink, Netns};
+
+mod change;
 
 /// One network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,12 +94,12 @@ pub enum Hairpin {
     Off,
 }
 
-/// What [`Netlink::create_veth`] made; both ends are up.
+/// What [`Netlink::create_veth`] made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Veth {
-    /// Index of the host end.
+    /// Index of the host end, which is up.
     pub host: u32,
-    /// Index of the container end, in its namespace.
+    /// Index of the container end, in its namespace, where it is down.
     pub container: u32,
 }
 
@@ -101,11 +111,12 @@ pub struct LinkChange {
     pub mtu: Option<u32>,
     pub master: Option<Master>,
     pub mac: Option<Mac>,
+    /// An empty one is none.
     pub alias: Option<String>,
     pub promiscuous: Option<bool>,
-    /// For what is a bridge port already: not together with `master`.
+    /// For a bridge port, or what becomes one by this change.
     pub hairpin: Option<bool>,
-    /// For what may have IPv6 addresses.
+    /// In force before the link is up, if this change enables it.
     pub addr_gen: Option<AddrGen>,
 }
 
@@ -119,36 +130,116 @@ pub enum Master {
 impl Netlink {
     /// All links of the namespace.
     pub fn links(&mut self) -> Result<Vec<Link>, NetError> {
-        unimplemented!()
+        let all = RouteNetlinkMessage::GetLink(without_statistics());
+        self.dump(&all, Link::read).during("list", "links")
     }
 
     /// The link named `name`, if there is one.
-    pub fn link(&mut self, _name: &str) -> Result<Option<Link>, NetError> {
-        unimplemented!()
-    }
-
-    /// Makes a bridge that keeps its MAC; it is down. Returns its index.
-    ///
-    /// Its MTU follows its ports until a [`LinkChange`] of its own sets it.
-    pub fn create_bridge(&mut self, _name: &str, _mac: Mac) -> Result<u32, NetError> {
-        unimplemented!()
-    }
-
-    /// Makes a veth pair, its host end a bridge port, both ends up; or leaves nothing behind.
-    ///
-    /// # Errors
-    /// [`NetError::already_exists`] if either name is taken in its namespace.
-    pub fn create_veth(&mut self, _spec: &VethSpec<'_>) -> Result<Veth, NetError> {
-        unimplemented!()
-    }
-
-    /// Changes a link in as few messages as the kernel allows: one.
-    pub fn set_link(&mut self, _index: u32, _change: &LinkChange) -> Result<(), NetError> {
-        unimplemented!()
-    }
-
-    /// Deletes a link; of a veth pair, both ends.
-    pub fn delete_link(&mut self, _index: u32) -> Result<(), NetError> {
-        unimplemented!()
+    pub fn link(&mut self, name: &str) -> Result<Option<Link>, NetError> {
+        let mut message = without_statistics();
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        match self.find(RouteNetlinkMessage::GetLink(message), Link::read).during("find", name) {
+            Err(error) if error.is_missing() => Ok(None),
+            found => found.map(Some),
+        }
     }
 }
+
+/// A request that leaves out the counters, which are most of a link's answer.
+fn without_statistics() -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    message
+}
+
+/// linux/rtnetlink.h.
+const RTM_NEWLINK: u16 = 16;
+
+/// linux/if_link.h: attributes of a link, and of those what is nested in them.
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_IFALIAS: u16 = 20;
+const IFLA_AF_SPEC: u16 = 26;
+const AF_INET6: u16 = 10;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const IFLA_LINK_NETNSID: u16 = 37;
+
+impl Link {
+    fn read(message: &Message<'_>) -> Option<Self> {
+        let header = LinkHeader::parse(message.body).ok()?;
+        let mut link = (message.kind == RTM_NEWLINK).then(|| Self::bare(&header))?;
+        let (mut below, mut netnsid) = (None, None);
+        for (number, value) in attributes(message.body.get(size_of::<LinkMessageBuffer>()..)?) {
+            match number {
+                IFLA_IFNAME => link.name = text_of(value),
+                IFLA_ADDRESS => link.mac = value.try_into().ok().map(Mac),
+                IFLA_MTU => link.mtu = u32_of(value)?,
+                IFLA_MASTER => link.master = u32_of(value),
+                IFLA_IFALIAS => link.alias = Some(text_of(value)),
+                IFLA_LINKINFO => link.read_info(value),
+                IFLA_AF_SPEC => link.addr_gen = addr_gen(value),
+                IFLA_LINK => below = u32_of(value).filter(|&index| index != 0),
+                IFLA_LINK_NETNSID => netnsid = i32_of(value),
+                _ => {}
+            }
+        }
+        link.peer = below.map(|index| Peer { index, netnsid });
+        Some(link)
+    }
+
+    /// What its header says.
+    fn bare(header: &LinkHeader) -> Self {
+        Self {
+            index: header.index,
+            name: String::new(),
+            kind: Kind::Device,
+            mtu: 0,
+            mac: None,
+            up: header.flags.contains(LinkFlags::Up),
+            running: header.flags.contains(LinkFlags::Running),
+            loopback: header.flags.contains(LinkFlags::Loopback),
+            point_to_point: header.flags.contains(LinkFlags::Pointopoint),
+            promiscuous: header.flags.contains(LinkFlags::Promisc),
+            master: None,
+            alias: None,
+            hairpin: None,
+            addr_gen: None,
+            peer: None,
+        }
+    }
+
+    fn read_info(&mut self, info: &[u8]) {
+        if let Some(kind) = attribute(info, IFLA_INFO_KIND) {
+            self.kind = match text_of(kind).as_str() {
+                "bridge" => Kind::Bridge,
+                "veth" => Kind::Veth,
+                other => Kind::Other(other.to_owned()),
+            };
+        }
+        let of_a_bridge =
+            attribute(info, IFLA_INFO_SLAVE_KIND).map(text_of) == Some("bridge".into());
+        let port = attribute(info, IFLA_INFO_SLAVE_DATA).filter(|_| of_a_bridge);
+        let mode = port.and_then(|port| attribute(port, IFLA_BRPORT_MODE));
+        self.hairpin = mode.map(|mode| mode != [0]);
+    }
+}
+
+fn addr_gen(families: &[u8]) -> Option<AddrGen> {
+    let mode = attribute(attribute(families, AF_INET6)?, IFLA_INET6_ADDR_GEN_MODE)?;
+    Some(match *mode.first()? {
+        0 => AddrGen::Eui64,
+        1 => AddrGen::None,
+        other => AddrGen::Other(other),
+    })
+}
+
+#[cfg(test)]
+mod tests;

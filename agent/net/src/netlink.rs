@@ -40,8 +40,8 @@ impl Netlink {
     /// Opens a socket into the calling thread's network namespace.
     pub fn open() -> Result<Self, NetError> {
         let open = || {
-            let mut connection = Connection::open(NETLINK_ROUTE)?;
-            // Lets the kernel filter dumps (NETLINK_GET_STRICT_CHK).
+            let connection = Connection::open(NETLINK_ROUTE)?;
+            // Lets the kernel filter dumps, and refuse filters that it does not know.
             connection.socket().set_netlink_get_strict_chk(true)?;
             Ok::<_, io::Error>(connection)
         };
@@ -60,45 +60,46 @@ impl Netlink {
     }
 
     /// Asks for one object.
-    pub(crate) fn get(
+    pub(crate) fn find<T>(
         &mut self,
         message: RouteNetlinkMessage,
-    ) -> Result<RouteNetlinkMessage, Refusal> {
+        read: impl Fn(&Message<'_>) -> Option<T>,
+    ) -> Result<T, Refusal> {
         let sequence = self.connection.number();
         let mut datagram = Vec::new();
         encode(&mut datagram, Request { message, flags: 0 }, sequence);
         self.connection.send(&datagram)?;
         loop {
             for message in self.connection.receive()? {
-                match message.outcome() {
-                    _ if message.sequence != sequence => {}
-                    Some(Err(refusal)) => return Err(refusal),
-                    Some(Ok(())) => {}
-                    None => return Ok(decode(message)?),
+                if message.sequence == sequence {
+                    return match message.outcome() {
+                        Some(Err(refusal)) => Err(refusal),
+                        _ => read(&message).ok_or_else(Refusal::senseless),
+                    };
                 }
             }
         }
     }
 
-    /// Asks for all objects like `message`, and returns those that `keep` makes something of.
+    /// Asks for all objects like `message`, and returns those that `read` makes something of.
     pub(crate) fn dump<T>(
         &mut self,
         message: &RouteNetlinkMessage,
-        mut keep: impl FnMut(RouteNetlinkMessage) -> Option<T>,
+        read: impl Fn(&Message<'_>) -> Option<T>,
     ) -> Result<Vec<T>, Refusal> {
         for _ in 0..DUMP_ATTEMPTS {
-            if let Some(all) = self.dump_once(message.clone(), &mut keep)? {
+            if let Some(all) = self.dump_once(message.clone(), &read)? {
                 return Ok(all);
             }
         }
-        Err(io::Error::new(io::ErrorKind::Interrupted, "the table changes all the time").into())
+        Err(io::Error::new(io::ErrorKind::Interrupted, "it changes all the time").into())
     }
 
     /// None if the table changed meanwhile, so that something may be missing.
     fn dump_once<T>(
         &mut self,
         message: RouteNetlinkMessage,
-        keep: &mut impl FnMut(RouteNetlinkMessage) -> Option<T>,
+        read: impl Fn(&Message<'_>) -> Option<T>,
     ) -> Result<Option<Vec<T>>, Refusal> {
         let sequence = self.connection.number();
         let mut datagram = Vec::new();
@@ -114,52 +115,32 @@ impl Netlink {
                 match message.outcome() {
                     Some(Ok(())) => return Ok((!interrupted).then_some(all)),
                     Some(Err(refusal)) => return Err(refusal),
-                    None => all.extend(keep(decode(message)?)),
+                    None => all.extend(read(&message)),
                 }
             }
         }
     }
 
-    /// Asks for all changes, many in a datagram, and says of each how it ended.
+    /// Asks for all changes in order, many in a datagram, and says of each how it ended.
     pub(crate) fn batch(&mut self, requests: Vec<Request>) -> io::Result<Vec<Result<(), Refusal>>> {
         let mut outcomes = Vec::with_capacity(requests.len());
         let mut requests = requests.into_iter().peekable();
         while requests.peek().is_some() {
-            let first = outcomes.len();
-            let mut datagram = Vec::new();
             let mut numbers = Vec::with_capacity(BATCH);
-            for mut request in requests.by_ref().take(BATCH) {
-                numbers.push(self.connection.number());
+            let mut datagram = Vec::new();
+            while let Some(mut request) = requests.next_if(|_| numbers.len() < BATCH) {
                 // Refusals come unasked: only the last one's success must be told.
-                if numbers.len() == BATCH || outcomes.len() + 1 == outcomes.capacity() {
+                if requests.peek().is_none() || numbers.len() + 1 == BATCH {
                     request.flags |= NLM_F_ACK;
                 }
-                encode(&mut datagram, request, *numbers.last().unwrap_or(&0));
-                outcomes.push(Ok(()));
+                let number = self.connection.number();
+                numbers.push(number);
+                encode(&mut datagram, request, number);
             }
             self.connection.send(&datagram)?;
-            self.collect(&numbers, outcomes.get_mut(first..).unwrap_or_default())?;
+            outcomes.extend(self.connection.outcomes(&numbers)?);
         }
         Ok(outcomes)
-    }
-
-    /// Receives what the kernel has to say about the requests of these numbers.
-    fn collect(&mut self, numbers: &[u32], outcomes: &mut [Result<(), Refusal>]) -> io::Result<()> {
-        loop {
-            for message in self.connection.receive()? {
-                let Some(position) = numbers.iter().position(|&n| n == message.sequence) else {
-                    continue;
-                };
-                if let (Some(outcome), Some(place)) =
-                    (message.outcome(), outcomes.get_mut(position))
-                {
-                    *place = outcome;
-                    if position + 1 == numbers.len() {
-                        return Ok(());
-                    }
-                }
-            }
-        }
     }
 }
 
@@ -174,11 +155,5 @@ fn encode(datagram: &mut Vec<u8>, request: Request, sequence: u32) {
     message.serialize(datagram.get_mut(start..).unwrap_or_default());
 }
 
-fn decode(message: Message<'_>) -> io::Result<RouteNetlinkMessage> {
-    let decoded = NetlinkMessage::<RouteNetlinkMessage>::deserialize(message.whole)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    match decoded.payload {
-        NetlinkPayload::InnerMessage(inner) => Ok(inner),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "an answer without content")),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! Makes, changes and deletes links.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoData, InfoKind, InfoPortData,
+    InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
+use nix::errno::Errno;
+
+use super::{AddrGen, Hairpin, LinkChange, Master, Veth, VethSpec};
+use crate::connection::Refusal;
+use crate::error::During;
+use crate::netlink::Request;
+use crate::{Mac, NetError, Netlink};
+
+impl Netlink {
+    /// Makes a bridge that keeps its MAC; it is down. Returns its index.
+    ///
+    /// Its MTU follows its ports until a [`LinkChange`] of its own sets it.
+    ///
+    /// # Errors
+    /// [`NetError::already_exists`] if the name is taken.
+    pub fn create_bridge(&mut self, name: &str, mac: Mac) -> Result<u32, NetError> {
+        let mut message = LinkMessage::default();
+        message.attributes = vec![
+            LinkAttribute::IfName(name.to_owned()),
+            LinkAttribute::Address(mac.0.to_vec()),
+            LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]),
+        ];
+        self.change(create(message), "create bridge", name)?;
+        self.made(name).map(|link| link.index)
+    }
+
+    /// Makes a veth pair, its host end a bridge port that is up; or leaves nothing behind.
+    ///
+    /// The container end is down: a veth can't be enabled while it is made. Its owner gives it
+    /// addresses and enables it by a [`LinkChange`], through a [`Netlink`] that was opened in its
+    /// namespace. The host end has no IPv6 address ([`AddrGen::None`]): the pod's gateway is the
+    /// bridge.
+    ///
+    /// # Errors
+    /// [`NetError::already_exists`] if either name is taken in its namespace.
+    pub fn create_veth(&mut self, spec: &VethSpec<'_>) -> Result<Veth, NetError> {
+        self.change(create(pair(spec)), "create veth", spec.host_name)?;
+        let link = self.made(spec.host_name)?;
+        let change = LinkChange {
+            up: Some(true),
+            alias: Some(spec.alias.to_owned()),
+            hairpin: Some(spec.hairpin == Hairpin::On),
+            addr_gen: Some(AddrGen::None),
+            ..LinkChange::default()
+        };
+        let container = link.peer.map(|peer| peer.index).ok_or_else(Refusal::senseless);
+        let container = container.during("find the other end of", spec.host_name);
+        let finished = container.and_then(|container| {
+            self.set_link(link.index, &change)?;
+            Ok(Veth { host: link.index, container })
+        });
+        if finished.is_err() {
+            // The error that led here says more than one of this would.
+            let _ = self.delete_link(link.index);
+        }
+        finished
+    }
+
+    /// Changes a link, in one datagram.
+    ///
+    /// What the kernel does too late or too early within one message goes in one of its own. Where
+    /// one is refused, the others may have been made.
+    pub fn set_link(&mut self, index: u32, change: &LinkChange) -> Result<(), NetError> {
+        let object = || format!("link {index}");
+        let outcomes = self.batch(requests(index, change)).during("change", object())?;
+        for (position, outcome) in outcomes.into_iter().enumerate() {
+            match outcome {
+                // A link without IPv6 gives itself no addresses anyway.
+                Err(refusal)
+                    if position == 0
+                        && change.addr_gen == Some(AddrGen::None)
+                        && refusal.errno() == Some(Errno::EAFNOSUPPORT) => {}
+                outcome => outcome.during("change", object())?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes a link; of a veth pair, both ends.
+    pub fn delete_link(&mut self, index: u32) -> Result<(), NetError> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        let request = Request { message: RouteNetlinkMessage::DelLink(message), flags: 0 };
+        self.change(request, "delete", format_args!("link {index}"))
+    }
+
+    /// The link that was made under this name a moment ago: its index comes with no acknowledgement.
+    fn made(&mut self, name: &str) -> Result<super::Link, NetError> {
+        let gone = || Refusal::from(std::io::Error::from(Errno::ENODEV)).during("find", name);
+        self.link(name)?.ok_or_else(gone)
+    }
+}
+
+fn create(message: LinkMessage) -> Request {
+    Request { message: RouteNetlinkMessage::NewLink(message), flags: NLM_F_CREATE | NLM_F_EXCL }
+}
+
+/// The bridge takes the host end as a port in the same message: if it can't, no pair is made.
+fn pair(spec: &VethSpec<'_>) -> LinkMessage {
+    let end = |name: &str, mac: Mac, more: LinkAttribute| {
+        let mut message = LinkMessage::default();
+        message.attributes = vec![
+            LinkAttribute::IfName(name.to_owned()),
+            LinkAttribute::Address(mac.0.to_vec()),
+            LinkAttribute::Mtu(spec.mtu),
+            more,
+        ];
+        message
+    };
+    let netns = LinkAttribute::NetNsFd(spec.netns.as_fd().as_raw_fd());
+    let container = end(spec.container_name, spec.container_mac, netns);
+    let bridge = LinkAttribute::Controller(spec.bridge);
+    let mut host = end(spec.host_name, spec.host_mac, bridge);
+    host.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Veth),
+        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(container))),
+    ]));
+    host
+}
+
+/// The messages that make `change`.
+///
+/// `do_setlink` (net/core/rtnetlink.c) enables a link before it looks at the way in which that finds
+/// its addresses, and looks at bridge port flags before it makes the link a port.
+fn requests(index: u32, change: &LinkChange) -> Vec<Request> {
+    let before = change.addr_gen.map(|mode| vec![addr_gen(mode)]).unwrap_or_default();
+    let after = change.hairpin.map(|on| vec![hairpin(on)]).unwrap_or_default();
+    let mut main = message(index, attributes(change));
+    for (on, flag) in [(change.up, LinkFlags::Up), (change.promiscuous, LinkFlags::Promisc)] {
+        if let Some(on) = on {
+            main.header.change_mask |= flag;
+            main.header.flags.set(flag, on);
+        }
+    }
+    [message(index, before), main, message(index, after)]
+        .into_iter()
+        .filter(|m| !m.attributes.is_empty() || !m.header.change_mask.is_empty())
+        .map(|message| Request { message: RouteNetlinkMessage::NewLink(message), flags: 0 })
+        .collect()
+}
+
+fn message(index: u32, attributes: Vec<LinkAttribute>) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes = attributes;
+    message
+}
+
+fn attributes(change: &LinkChange) -> Vec<LinkAttribute> {
+    let master = change.master.map(|master| match master {
+        Master::Nobody => LinkAttribute::Controller(0),
+        Master::Bridge(bridge) => LinkAttribute::Controller(bridge),
+    });
+    let mac = change.mac.map(|mac| LinkAttribute::Address(mac.0.to_vec()));
+    let alias = change.alias.clone().map(LinkAttribute::IfAlias);
+    let mtu = change.mtu.map(LinkAttribute::Mtu);
+    [mtu, master, mac, alias].into_iter().flatten().collect()
+}
+
+fn addr_gen(mode: AddrGen) -> LinkAttribute {
+    let mode = match mode {
+        AddrGen::None => In6AddrGenMode::None,
+        AddrGen::Eui64 => In6AddrGenMode::Eui64,
+        AddrGen::Other(mode) => In6AddrGenMode::Other(mode),
+    };
+    LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(mode)])])
+}
+
+fn hairpin(on: bool) -> LinkAttribute {
+    LinkAttribute::LinkInfo(vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(on)])),
+    ])
+}
