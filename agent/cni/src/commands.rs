@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use common::attachment::AttachmentId;
+use net::netns::NetnsError;
 use net::{Netlink, Netns};
 
 use crate::error::{During, Error};
 use crate::state::{Claim, State};
 use crate::{hostports, veth};
-use net::netns::NetnsError;
 
 pub(crate) mod add;
 pub(crate) mod check;

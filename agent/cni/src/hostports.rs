@@ -124,8 +124,7 @@ fn owner(
 }
 
 fn table_lock(state: &State) -> Result<std::fs::File, Error> {
-    let file = state.lock_file(&state.path(names::PODS_TABLE_LOCK_FILE))?;
-    locked(file, Lock::Shared, "the table of host ports")
+    locked(&state.path(names::PODS_TABLE_LOCK_FILE), Lock::Shared, "the table of host ports")
 }
 
 /// A key in words: `tcp 8080 of 192.0.2.1 (IPv4)`.

@@ -52,16 +52,11 @@ impl State {
     /// The state under `root`, which is made where it is missing; what an earlier boot left is void.
     pub(crate) fn open(root: &Path) -> Result<Self, Error> {
         let state = Self::at(root);
-        let on_tmpfs = || statfs(root).map(|found| found.filesystem_type() == TMPFS_MAGIC);
-        let on_tmpfs = match on_tmpfs() {
-            Err(nix::errno::Errno::ENOENT) => {
-                state.make_directories()?;
-                on_tmpfs()
-            }
-            found => found,
-        };
+        state.make_directories()?;
+        let found = statfs(root).map_err(io::Error::from);
+        let found = found.during(|| format!("look at {}", root.display()))?;
         // A tmpfs ends with the boot, and its content with it.
-        if !on_tmpfs.map_err(io::Error::from).during(|| format!("look at {}", root.display()))? {
+        if found.filesystem_type() != TMPFS_MAGIC {
             state.void_earlier_boot()?;
         }
         Ok(state)
@@ -69,22 +64,6 @@ impl State {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
-    }
-
-    /// Opens a lock file, which is made where it is missing.
-    pub(crate) fn lock_file(&self, path: &Path) -> Result<File, Error> {
-        self.create(path, &mut lock_options()).during(|| format!("open {}", path.display()))
-    }
-
-    /// Opens or makes a file, and the directories if need be.
-    fn create(&self, path: &Path, options: &mut fs::OpenOptions) -> io::Result<File> {
-        match options.open(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.make_directories().map_err(io::Error::other)?;
-                options.open(path)
-            }
-            opened => opened,
-        }
     }
 
     fn make_directories(&self) -> Result<(), Error> {
@@ -103,17 +82,14 @@ impl State {
         if is_of_this_boot() {
             return Ok(());
         }
-        let _lock = locked(self.lock_file(&self.path(BOOT_ID_LOCK))?, Lock::Exclusive, "boot id")?;
+        let _lock = locked(&self.path(BOOT_ID_LOCK), Lock::Exclusive, "the state directory")?;
         if is_of_this_boot() {
             return Ok(());
         }
         // Claims last: what is left by a process that is killed here is voided by the next.
         for name in [names::ATTACHMENTS, names::LEASES, POOLS, CLAIMS] {
             let path = self.path(name);
-            let removed = match fs::remove_dir_all(&path) {
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-                removed => removed,
-            };
+            let removed = missing_is_fine(fs::remove_dir_all(&path));
             removed.during(|| format!("remove {} of an earlier boot", path.display()))?;
         }
         self.make_directories()?;
@@ -130,8 +106,10 @@ pub(crate) enum Lock {
     Exclusive,
 }
 
-/// Takes the flock(2) on `file` within [`LOCK_LIMIT`]; it is held until the file is closed.
-pub(crate) fn locked(file: File, lock: Lock, object: &str) -> Result<File, Error> {
+/// Takes the flock(2) on the file at `path`, which is made where it is missing, within
+/// [`LOCK_LIMIT`]; it is held until the file is closed.
+pub(crate) fn locked(path: &Path, lock: Lock, object: &str) -> Result<File, Error> {
+    let file = lock_options().open(path).during(|| format!("open {}", path.display()))?;
     let taken = wait::until(LOCK_LIMIT, || try_lock(&file, lock).map(|taken| taken.then_some(())));
     match taken.during(|| format!("lock {object}"))? {
         Some(()) => Ok(file),
@@ -163,11 +141,15 @@ fn lock_options() -> fs::OpenOptions {
     options
 }
 
-/// None if the file is gone already.
-fn removed(outcome: io::Result<()>, path: &Path) -> Result<(), Error> {
+/// Removes a file, if it is there.
+fn remove_file(path: &Path) -> Result<(), Error> {
+    missing_is_fine(fs::remove_file(path)).during(|| format!("remove {}", path.display()))
+}
+
+fn missing_is_fine(outcome: io::Result<()>) -> io::Result<()> {
     match outcome {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        outcome => outcome.during(|| format!("remove {}", path.display())),
+        outcome => outcome,
     }
 }
 

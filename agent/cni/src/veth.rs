@@ -106,8 +106,8 @@ impl Plan<'_> {
 
 /// Waits until the bridge forwards what comes from the pod.
 ///
-/// The host end hears of the container end that was enabled from a work queue (net/core/link_watch.c),
-/// and until then drops the first packets: a lost ARP request is repeated after a second.
+/// The host end hears of the container end that was enabled from a work queue
+/// (`linkwatch_event` in net/core), and until then drops the first packets: a lost ARP request is repeated after a second.
 fn await_carrier(host: &mut Netlink, host_link: &str) -> Result<(), Error> {
     let running = wait::until(CARRIER_LIMIT, || {
         let link = host.link(host_link)?;

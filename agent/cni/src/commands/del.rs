@@ -16,8 +16,8 @@ pub(crate) fn del(id: &AttachmentId, state_dir: &Path) -> Result<(), Error> {
     let mut host = Netlink::open()?;
     let state = State::at(state_dir);
     let claim = match state.existing_claim(id)? {
-        // It was removed by hand, or never made by an older version.
-        None if state.record(id)?.is_some() => Some(state.claim(id)?.0),
+        // Somebody has removed the claim alone.
+        None if state.record(id)?.is_some() => Some(State::open(state_dir)?.claim(id)?.0),
         claim => claim,
     };
     match claim {

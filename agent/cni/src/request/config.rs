@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use common::attachment::{self, HostPort, Protocol};
 use common::conflist::{PluginConfig, Range};
-use common::{Family, names};
+use common::{Family, PerFamily, names};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -14,10 +14,7 @@ use super::Conf;
 use crate::error::Error;
 
 /// The least MTU, in bytes: RFC 791 and RFC 8200, section 5.
-const LEAST_MTU: fn(Family) -> u32 = |family| match family {
-    Family::V4 => 68,
-    Family::V6 => 1280,
-};
+const LEAST_MTU: PerFamily<u32> = PerFamily { v4: 68, v6: 1280 };
 
 /// What ADD, CHECK and STATUS work from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +122,7 @@ fn check_ranges(plugin: &PluginConfig, mistakes: &mut Vec<String>) {
         if ranges > 1 {
             mistakes.push(format!("ranges: {ranges} of {family}, want one of a family at most"));
         }
-        let least = LEAST_MTU(family);
+        let least = LEAST_MTU[family];
         if let Some(mtu) = plugin.mtu.filter(|&mtu| ranges > 0 && mtu < least) {
             mistakes.push(format!("mtu: {mtu} is less than {family} allows: {least}"));
         }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use common::attachment::{Attachment, AttachmentId};
 use common::names;
 
-use super::{CLAIMS, State, removed};
+use super::{CLAIMS, State, remove_file};
 use crate::error::{During, Error};
 
 impl State {
@@ -35,10 +35,8 @@ impl State {
     }
 
     pub(super) fn remove_record(&self, id: &AttachmentId) -> Result<(), Error> {
-        for path in [self.path(CLAIMS).join(format!("{id} new")), self.record_path(id)] {
-            removed(fs::remove_file(&path), &path)?;
-        }
-        Ok(())
+        remove_file(&self.path(CLAIMS).join(format!("{id} new")))?;
+        remove_file(&self.record_path(id))
     }
 
     /// The attachments that have a record or a claim.

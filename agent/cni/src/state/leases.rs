@@ -3,7 +3,7 @@
 //! A lease is complete before it is visible, because it is a further name of a complete file. The lock
 //! on that file is held by an ADD until it answers, so whoever takes it knows that no ADD is in flight.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
@@ -13,7 +13,7 @@ use common::attachment::AttachmentId;
 use common::names;
 
 use super::{
-    CLAIMS, LOCK_LIMIT, Lock, POOLS, State, busy, lock_options, locked, removed, try_lock,
+    CLAIMS, LOCK_LIMIT, Lock, POOLS, State, busy, lock_options, locked, remove_file, try_lock,
 };
 use crate::error::{During, Error};
 use crate::ranges::Pool;
@@ -39,9 +39,10 @@ impl State {
     /// Locks the claim of `id`, which is made where it is missing.
     pub(crate) fn claim(&self, id: &AttachmentId) -> Result<(Claim, Found), Error> {
         let path = self.claim_path(id);
-        let open = || self.create(&path, &mut lock_options()).map(Some);
-        let Some(file) = lock_claim(&path, open)? else { return Err(busy(&id.to_string())) };
-        let mut claim = Claim { file, id: id.clone() };
+        let claim = self.lock_claim(id, &lock_options())?;
+        let missing = || Err(ErrorKind::NotFound.into());
+        let mut claim =
+            claim.map_or_else(missing, Ok).during(|| format!("make {}", path.display()))?;
         let what = || format!("write {}", path.display());
         if claim.file.metadata().during(what)?.len() > 0 {
             return Ok((claim, Found::Before));
@@ -58,12 +59,21 @@ impl State {
 
     /// Locks the claim of `id`, if there is one.
     pub(crate) fn existing_claim(&self, id: &AttachmentId) -> Result<Option<Claim>, Error> {
+        self.lock_claim(id, File::options().read(true).write(true))
+    }
+
+    fn lock_claim(&self, id: &AttachmentId, options: &OpenOptions) -> Result<Option<Claim>, Error> {
         let path = self.claim_path(id);
-        let open = || match File::options().read(true).write(true).open(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            opened => opened.map(Some),
-        };
-        Ok(lock_claim(&path, open)?.map(|file| Claim { file, id: id.clone() }))
+        let file = wait::until(LOCK_LIMIT, || match options.open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Some(None)),
+            opened => {
+                let file = opened?;
+                Ok(try_lock_named(&file, &path)?.then_some(Some(file)))
+            }
+        });
+        let file = file.during(|| format!("lock {}", path.display()))?;
+        let file = file.ok_or_else(|| busy(&path.display().to_string()))?;
+        Ok(file.map(|file| Claim { file, id: id.clone() }))
     }
 
     /// Locks the claim of `id`, if there is one and no ADD or DEL of it is in flight.
@@ -78,7 +88,7 @@ impl State {
     pub(crate) fn reserve(&self, claim: &Claim, pool: &Pool) -> Result<Option<IpAddr>, Error> {
         let subnet = pool.range.subnet.to_string();
         let given = self.path(POOLS).join(subnet.replace('/', "-"));
-        let mut given = locked(self.lock_file(&given)?, Lock::Exclusive, &subnet)?;
+        let mut given = locked(&given, Lock::Exclusive, &subnet)?;
         let mut last = Vec::new();
         given.read_to_end(&mut last).during(|| format!("read the last address of {subnet}"))?;
         let last = String::from_utf8_lossy(&last).trim_end().parse().ok();
@@ -104,8 +114,7 @@ impl State {
     /// Removes all that `claim` stands for, and itself last; its leases are most likely `addresses`.
     pub(crate) fn release(&self, claim: &Claim, addresses: &[IpAddr]) -> Result<(), Error> {
         for &address in addresses.iter().filter(|&&address| self.is_leased(address, &claim.id)) {
-            let path = self.lease_path(address);
-            removed(fs::remove_file(&path), &path)?;
+            remove_file(&self.lease_path(address))?;
         }
         let path = self.claim_path(&claim.id);
         let own = claim.file.metadata().during(|| format!("look at {}", path.display()))?;
@@ -115,12 +124,12 @@ impl State {
             for entry in leases.read_dir().during(what)? {
                 let entry = entry.during(what)?;
                 if entry.ino() == own.ino() {
-                    removed(fs::remove_file(entry.path()), &entry.path())?;
+                    remove_file(&entry.path())?;
                 }
             }
         }
         self.remove_record(&claim.id)?;
-        removed(fs::remove_file(&path), &path)
+        remove_file(&path)
     }
 
     /// Whether `address` is leased to `id`.
@@ -137,19 +146,6 @@ impl State {
     fn lease_path(&self, address: IpAddr) -> PathBuf {
         self.path(names::LEASES).join(address.to_string())
     }
-}
-
-/// Locks the claim at `path` as soon as it is free; none if there is none to open.
-fn lock_claim(
-    path: &Path,
-    open: impl Fn() -> io::Result<Option<File>>,
-) -> Result<Option<File>, Error> {
-    let outcome = wait::until(LOCK_LIMIT, || match open()? {
-        Some(file) => Ok(try_lock_named(&file, path)?.then_some(Some(file))),
-        None => Ok(Some(None)),
-    });
-    let outcome = outcome.during(|| format!("lock {}", path.display()))?;
-    outcome.ok_or_else(|| busy(&path.display().to_string()))
 }
 
 /// Whether the lock was free and `file` still has its name.

@@ -1,2 +1,166 @@
+//! Claims, leases and records in a directory of the test's own.
+
+use std::net::IpAddr;
+use std::sync::Mutex;
+use std::thread;
+
+use common::attachment::{Attachment, AttachmentId};
+use common::conflist::Range;
+use tempfile::TempDir;
+
+use super::*;
+use crate::ranges::Pool;
+
+fn state() -> (TempDir, State) {
+    let directory = tempfile::tempdir().unwrap();
+    let state = State::open(&directory.path().join("state")).unwrap();
+    (directory, state)
+}
+
+fn id(text: &str) -> AttachmentId {
+    text.parse().unwrap()
+}
+
+fn pool(subnet: &str) -> Pool {
+    let subnet: common::Prefix = subnet.parse().unwrap();
+    Range { subnet, gateway: subnet.gateway().unwrap() }.into()
+}
+
+fn names(state: &State, directory: &str) -> Vec<String> {
+    let mut names = state.file_names(directory).unwrap();
+    names.sort();
+    names
+}
+
 #[test]
-fn x() {}
+fn a_claim_is_one_process_at_a_time() {
+    let (_directory, state) = state();
+    let (claim, found) = state.claim(&id("c@eth0")).unwrap();
+    assert_eq!(found, Found::Nothing);
+    assert!(state.idle_claim(&id("c@eth0")).unwrap().is_none());
+    let refused = state.claim(&id("c@eth0")).unwrap_err();
+    assert_eq!(refused.code(), 11, "{refused}");
+    drop(claim);
+    assert!(state.idle_claim(&id("c@eth0")).unwrap().is_some());
+    assert_eq!(state.claim(&id("c@eth0")).unwrap().1, Found::Before);
+}
+
+#[test]
+fn a_claim_that_was_removed_while_one_waited_is_made_anew() {
+    let (_directory, state) = state();
+    let (claim, _) = state.claim(&id("c@eth0")).unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| state.claim(&id("c@eth0")).unwrap());
+        state.release(&claim, &[]).unwrap();
+        drop(claim);
+        assert_eq!(waiting.join().unwrap().1, Found::Nothing);
+    });
+    assert_eq!(names(&state, CLAIMS), ["c@eth0"]);
+}
+
+#[test]
+fn what_is_released_is_all_gone() {
+    let (_directory, state) = state();
+    let (claim, _) = state.claim(&id("c@eth0")).unwrap();
+    let address = state.reserve(&claim, &pool("10.0.0.0/29")).unwrap().unwrap();
+    state.reserve(&claim, &pool("fd00::/64")).unwrap().unwrap();
+    assert_eq!(names(&state, names::LEASES), ["10.0.0.2", "fd00::2"]);
+    assert!(state.is_leased(address, &id("c@eth0")) && !state.is_leased(address, &id("d@eth0")));
+    // One address is known from a record, the other is found.
+    state.release(&claim, &[address]).unwrap();
+    for directory in [CLAIMS, names::LEASES, names::ATTACHMENTS] {
+        assert_eq!(names(&state, directory), [""; 0]);
+    }
+    assert_eq!(names(&state, POOLS), ["10.0.0.0-29", "fd00::-64"]);
+}
+
+#[test]
+fn a_lease_of_another_is_not_released() {
+    let (_directory, state) = state();
+    let (one, _) = state.claim(&id("c@eth0")).unwrap();
+    let (other, _) = state.claim(&id("d@eth0")).unwrap();
+    let address = state.reserve(&other, &pool("10.0.0.0/29")).unwrap().unwrap();
+    state.release(&one, &[address]).unwrap();
+    assert!(state.is_leased(address, &id("d@eth0")));
+}
+
+#[test]
+fn threads_share_a_range_without_a_loss() {
+    let (_directory, state) = state();
+    let given = Mutex::new(Vec::<IpAddr>::new());
+    thread::scope(|scope| {
+        for number in 0..5 {
+            let (state, given) = (&state, &given);
+            scope.spawn(move || {
+                let (claim, _) = state.claim(&id(&format!("c{number}@eth0"))).unwrap();
+                let address = state.reserve(&claim, &pool("10.0.0.0/29")).unwrap();
+                given.lock().unwrap().push(address.unwrap());
+            });
+        }
+    });
+    let mut given = given.into_inner().unwrap();
+    given.sort();
+    given.dedup();
+    assert_eq!(given.len(), 5);
+    let (claim, _) = state.claim(&id("one-more@eth0")).unwrap();
+    assert_eq!(state.reserve(&claim, &pool("10.0.0.0/29")).unwrap(), None);
+}
+
+#[test]
+fn a_spoilt_note_of_the_last_address_is_no_obstacle() {
+    let (_directory, state) = state();
+    let (claim, _) = state.claim(&id("c@eth0")).unwrap();
+    for spoilt in [&b"\xff\xfe"[..], b"", b"192.0.2.1\n"] {
+        fs::write(state.path(POOLS).join("10.0.0.0-29"), spoilt).unwrap();
+        assert!(state.reserve(&claim, &pool("10.0.0.0/29")).unwrap().is_some());
+    }
+}
+
+#[test]
+fn a_record_is_read_back_and_listed() {
+    let (_directory, state) = state();
+    let record = Attachment {
+        container_id: "c".into(),
+        ifname: "eth@0".into(),
+        bridge: "cbr0".into(),
+        host_link: "veth0".into(),
+        mac: "0a:58:0a:f4:01:05".into(),
+        addresses: vec!["10.0.0.2".parse().unwrap()],
+        netns_inode: 1,
+        host_ports: Vec::new(),
+    };
+    let id = record.id().unwrap();
+    assert_eq!(state.record(&id).unwrap(), None);
+    state.write_record(&id, &record).unwrap();
+    assert_eq!(state.record(&id).unwrap(), Some(record));
+    state.claim(&"d@eth0".parse().unwrap()).unwrap();
+    // What an ADD that was killed had begun to write.
+    fs::write(state.path(CLAIMS).join("e@eth0 new"), "{").unwrap();
+    let ids = state.ids().unwrap();
+    assert_eq!(ids.iter().map(ToString::to_string).collect::<Vec<_>>(), ["c@eth@0", "d@eth0"]);
+}
+
+#[test]
+fn a_directory_that_is_missing_is_empty() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = State::at(&directory.path().join("missing"));
+    assert!(state.ids().unwrap().is_empty());
+    assert!(state.existing_claim(&id("c@eth0")).unwrap().is_none());
+    assert!(state.record(&id("c@eth0")).unwrap().is_none());
+}
+
+#[test]
+fn an_earlier_boot_is_void() {
+    let (_directory, state) = state();
+    state.void_earlier_boot().unwrap();
+    let (claim, _) = state.claim(&id("c@eth0")).unwrap();
+    state.reserve(&claim, &pool("10.0.0.0/29")).unwrap();
+    drop(claim);
+    state.void_earlier_boot().unwrap();
+    assert_eq!(names(&state, names::LEASES), ["10.0.0.2"]);
+    fs::write(state.path(names::BOOT_ID_FILE), "another boot").unwrap();
+    state.void_earlier_boot().unwrap();
+    for directory in [CLAIMS, names::LEASES, names::ATTACHMENTS, POOLS] {
+        assert_eq!(names(&state, directory), [""; 0]);
+    }
+}

@@ -100,7 +100,7 @@ fn each_version_gets_its_result() {
     let host = Host::new(&[IPV4, IPV6]);
     for version in VERSIONS {
         let pod = pod();
-        let conf = host.conf(json!({ "cniVersion": version }));
+        let conf = host.conf(&json!({ "cniVersion": version }));
         let result = host.call("ADD", version, Some(&pod), &conf).result();
         assert_eq!(result["cniVersion"], version);
         let families = result["ips"].as_array().unwrap().iter().map(|ip| ip.get("version"));
@@ -142,7 +142,7 @@ fn the_mtu_is_the_bridges_where_none_is_given() {
     let cbr0 = host.netlink.link("cbr0").unwrap().unwrap().index;
     host.netlink.set_link(cbr0, &LinkChange { mtu: Some(1400), ..LinkChange::default() }).unwrap();
     let pod = pod();
-    let conf = host.conf(json!({ "mtu": null, "hairpin": false }));
+    let conf = host.conf(&json!({ "mtu": null, "hairpin": false }));
     let result = host.call("ADD", "c1", Some(&pod), &conf).result();
     assert_eq!(result["interfaces"][2]["mtu"], 1400);
     let link = host.host_link("c1").unwrap();
@@ -263,7 +263,7 @@ fn in_a_chain_what_came_before_stays() {
         "cniVersion": "1.1.0", "interfaces": [{ "name": "net0", "sandbox": path(&pod) }],
         "ips": [{ "interface": 0, "address": "192.0.2.7/24" }], "dns": {},
     });
-    let conf = host.conf(json!({ "prevResult": previous }));
+    let conf = host.conf(&json!({ "prevResult": previous }));
     let result = host.call("ADD", "c1", Some(&pod), &conf).result();
     assert_eq!(result["interfaces"][0], previous["interfaces"][0]);
     assert_eq!(result["interfaces"].as_array().map(Vec::len), Some(4));

@@ -26,7 +26,7 @@ impl Attached {
     }
 
     fn check(&self) -> Outcome {
-        let conf = self.host.conf(json!({ "prevResult": self.result }));
+        let conf = self.host.conf(&json!({ "prevResult": self.result }));
         self.host.call("CHECK", "c1", Some(&self.pod), &conf)
     }
 
@@ -48,7 +48,7 @@ fn what_add_made_passes_at_each_version() {
     attached.check().succeeded();
     for version in ["0.4.0", "1.0.0"] {
         let conf = json!({ "cniVersion": version, "prevResult": attached.result });
-        let conf = attached.host.conf(conf);
+        let conf = attached.host.conf(&conf);
         attached.host.call("CHECK", "c1", Some(&attached.pod), &conf).succeeded();
     }
 }
@@ -114,6 +114,6 @@ fn a_container_that_is_gone_is_unknown() {
     let attached = Attached::new();
     let mut call = crate::lab::call("CHECK", "c1", None);
     call.netns = Some("/run/netns/gone".to_owned());
-    let conf = attached.host.conf(json!({ "prevResult": attached.result }));
+    let conf = attached.host.conf(&json!({ "prevResult": attached.result }));
     attached.host.run(&call, conf.to_string().as_bytes()).failed(3, &["/run/netns/gone"]);
 }

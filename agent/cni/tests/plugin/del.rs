@@ -17,7 +17,7 @@ fn attached() -> (Host, Netns) {
 fn del_leaves_nothing_and_may_be_repeated() {
     let (mut host, pod) = attached();
     for version in ["0.3.1", "1.1.0", "1.1.0"] {
-        let conf = host.conf(json!({ "cniVersion": version }));
+        let conf = host.conf(&json!({ "cniVersion": version }));
         host.call("DEL", "c1", Some(&pod), &conf).succeeded();
         assert_eq!(host.traces(), [""; 0]);
     }
@@ -41,7 +41,7 @@ fn del_without_netns_frees_the_address() {
 #[test]
 fn del_needs_no_ranges() {
     let (mut host, _pod) = attached();
-    let conf = host.conf(json!({ "ranges": null, "mtu": "x", "prevResult": null }));
+    let conf = host.conf(&json!({ "ranges": null, "mtu": "x", "prevResult": null }));
     host.call("DEL", "c1", None, &conf).succeeded();
     assert_eq!(host.traces(), [""; 0]);
 }
@@ -108,15 +108,15 @@ fn what_was_written_before_a_reboot_is_void() {
     let link = host.host_link("c1").unwrap().index;
     host.netlink.delete_link(link).unwrap();
     let marker = host.file("boot-id");
-    assert!(marker.exists(), "the directory of temporary files is a tmpfs: set TMPDIR");
+    assert!(marker.exists(), "the target directory is a tmpfs: this test needs a disk");
     fs::write(marker, "another boot").unwrap();
     let pod = pod();
     assert_eq!(host.add("c2", &pod).addresses()[0].to_string(), "10.244.1.2");
     assert!(host.traces().iter().all(|trace| !trace.contains("c1@eth0")));
 }
 
-fn gc(host: &Host, valid: Value) -> crate::lab::Outcome {
-    host.call("GC", "", None, &host.conf(json!({ "cni.dev/valid-attachments": valid })))
+fn gc(host: &Host, valid: &Value) -> crate::lab::Outcome {
+    host.call("GC", "", None, &host.conf(&json!({ "cni.dev/valid-attachments": valid })))
 }
 
 #[test]
@@ -132,11 +132,11 @@ fn gc_removes_what_the_runtime_does_not_know() {
     fs::remove_file(host.file("leases/10.244.1.3")).unwrap();
     let link = host.host_link("c3").unwrap().index;
     host.netlink.delete_link(link).unwrap();
-    gc(&host, json!([{ "containerID": "c1", "ifname": "eth0" }])).succeeded();
+    gc(&host, &json!([{ "containerID": "c1", "ifname": "eth0" }])).succeeded();
     let link = host.host_link("c1").unwrap().name;
     let expected = ["attachments/c1@eth0", "claims/c1@eth0", "leases/10.244.1.2", &link];
     assert_eq!(host.traces(), expected);
-    gc(&host, json!([])).succeeded();
+    gc(&host, &json!([])).succeeded();
     assert_eq!(host.traces(), [""; 0]);
-    gc(&host, json!("all")).failed(7, &["valid-attachments"]);
+    gc(&host, &json!("all")).failed(7, &["valid-attachments"]);
 }

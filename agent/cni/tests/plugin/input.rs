@@ -56,7 +56,7 @@ fn fields_that_are_missing_or_wrong_are_named() {
     let mut host = Host::new(&[IPV4]);
     let pod = pod();
     let check = |changes: Value, code: u32, parts: &[&str]| {
-        host.call("ADD", "c1", Some(&pod), &host.conf(changes)).failed(code, parts);
+        host.call("ADD", "c1", Some(&pod), &host.conf(&changes)).failed(code, parts);
     };
     check(
         json!({ "name": "../x", "ranges": [], "stateDir": "x" }),
@@ -82,7 +82,7 @@ fn a_verb_that_the_version_lacks_is_refused() {
     let host = Host::new(&[IPV4]);
     let pod = pod();
     for (verb, version) in [("CHECK", "0.3.1"), ("STATUS", "1.0.0"), ("GC", "0.4.0")] {
-        let conf = host.conf(json!({ "cniVersion": version }));
+        let conf = host.conf(&json!({ "cniVersion": version }));
         host.call(verb, "c1", Some(&pod), &conf).failed(1, &[verb, version]);
     }
 }
@@ -118,7 +118,7 @@ fn what_is_no_namespace_is_refused() {
 #[test]
 fn an_error_speaks_the_version_of_the_request() {
     let host = Host::new(&[IPV4]);
-    let conf = host.conf(json!({ "cniVersion": "0.4.0" }));
+    let conf = host.conf(&json!({ "cniVersion": "0.4.0" }));
     let outcome = host.call("ADD", "", None, &conf);
     let error: Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!(error["cniVersion"], "0.4.0");

@@ -68,7 +68,8 @@ impl Host {
             netlink.add_address(bridge, gateway.parse().unwrap(), length).unwrap();
             list.push(json!({ "subnet": subnet, "gateway": gateway }));
         }
-        let state = tempfile::tempdir().unwrap();
+        // On a disk, most likely, where the marker of the boot counts.
+        let state = tempfile::tempdir_in("/dev/shm").unwrap();
         let conf = json!({
             "cniVersion": "1.1.0", "name": "kubenet", "type": "kubenet", "bridge": "cbr0",
             "mtu": 1450, "hairpin": true, "ranges": list, "stateDir": state.path(),
@@ -78,7 +79,7 @@ impl Host {
     }
 
     /// The configuration with `changes`.
-    pub(crate) fn conf(&self, changes: Value) -> Value {
+    pub(crate) fn conf(&self, changes: &Value) -> Value {
         let mut conf = self.conf.clone();
         for (key, value) in changes.as_object().unwrap() {
             conf[key] = value.clone();
@@ -87,7 +88,11 @@ impl Host {
     }
 
     pub(crate) fn start(&self, call: &Call<'_>, stdin: &[u8]) -> Child {
-        let mut command = command(call.program);
+        self.execute(command(call.program), call, stdin)
+    }
+
+    /// Executes what is to execute the plugin.
+    pub(crate) fn execute(&self, mut command: Command, call: &Call<'_>, stdin: &[u8]) -> Child {
         command.env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let variables = [
             ("CNI_COMMAND", call.verb),
@@ -238,6 +243,7 @@ pub(crate) fn round_trip(from: &Netns, to: &Netns, address: IpAddr) -> Duration 
     assert_eq!(&received[..length], b"there");
     server.send_to(b"back", sender).unwrap();
     assert_eq!(client.recv(&mut received).unwrap(), 4);
+    eprintln!("{address} {:?}", begin.elapsed());
     begin.elapsed()
 }
 
