@@ -77,13 +77,42 @@ impl Connection {
         Ok(std::iter::from_fn(move || Message::next(&mut rest)))
     }
 
+    /// Waits for the one answer to a request.
+    pub(crate) fn answer<T>(
+        &mut self,
+        number: u32,
+        read: impl Fn(&Message<'_>) -> Option<T>,
+    ) -> Result<T, Refusal> {
+        loop {
+            for message in self.receive()? {
+                if message.sequence == number {
+                    return match message.outcome() {
+                        Some(Err(refusal)) => Err(refusal),
+                        _ => read(&message).ok_or_else(Refusal::senseless),
+                    };
+                }
+            }
+        }
+    }
+
     /// Waits until the kernel has answered the last of these requests, and says of each how it
     /// ended: well, unless it was refused.
-    pub(crate) fn outcomes(&mut self, numbers: &[u32]) -> io::Result<Vec<Result<(), Refusal>>> {
+    ///
+    /// # Errors
+    /// What is refused under the number `all`, if there is such a one, concerns all of them.
+    pub(crate) fn outcomes(
+        &mut self,
+        numbers: &[u32],
+        all: Option<u32>,
+    ) -> Result<Vec<Result<(), Refusal>>, Refusal> {
         let mut outcomes = numbers.iter().map(|_| Ok(())).collect::<Vec<_>>();
         loop {
             for message in self.receive()? {
                 let Some(outcome) = message.outcome() else { continue };
+                if all == Some(message.sequence) {
+                    outcome?;
+                    continue;
+                }
                 let position = numbers.iter().position(|&number| number == message.sequence);
                 if let Some(place) = position.and_then(|position| outcomes.get_mut(position)) {
                     *place = outcome;

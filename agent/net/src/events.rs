@@ -4,7 +4,21 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
+use nix::errno::Errno;
+
 use crate::NetError;
+use crate::connection::Connection;
+use crate::error::During;
+
+/// linux/rtnetlink.h, `enum rtnetlink_groups`: links, and of each family addresses and routes.
+const ROUTING: &[u32] = &[1, 5, 7, 9, 11];
+
+/// linux/netfilter/nfnetlink.h, `NFNLGRP_NFTABLES`.
+const NFTABLES: &[u32] = &[7];
+
+/// Datagrams that one call takes: who changes things all the time must not keep it for ever.
+const AT_ONCE: usize = 1024;
 
 /// Something changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,8 +26,10 @@ pub enum Event {
     Link,
     Address,
     Route,
-    /// An nft table, set, element, chain or rule.
+    /// An nft table, set, chain or rule.
     Ruleset,
+    /// An element of an nft set: for ours, a host port of a pod.
+    Element,
     /// More than the socket could hold (`ENOBUFS`): anything may have changed.
     Lost,
 }
@@ -21,17 +37,27 @@ pub enum Event {
 /// A subscription in the network namespace in which it was opened. Its socket never blocks: wait for
 /// it with poll(2), or with tokio's `AsyncFd` and its `try_io`.
 #[derive(Debug)]
-pub struct Events(());
+pub struct Events {
+    connection: Connection,
+    event: fn(u16) -> Option<Event>,
+}
 
 impl Events {
     /// Links, addresses and routes of both families.
     pub fn of_routing() -> Result<Self, NetError> {
-        unimplemented!()
+        Self::of(NETLINK_ROUTE, ROUTING, routing).during("subscribe to", "links and routes")
     }
 
     /// The nft ruleset.
     pub fn of_nftables() -> Result<Self, NetError> {
-        unimplemented!()
+        Self::of(NETLINK_NETFILTER, NFTABLES, nftables).during("subscribe to", "the nft ruleset")
+    }
+
+    fn of(protocol: isize, groups: &[u32], event: fn(u16) -> Option<Event>) -> io::Result<Self> {
+        let connection = Connection::open(protocol)?;
+        connection.socket().set_non_blocking(true)?;
+        groups.iter().try_for_each(|&group| connection.socket().add_membership(group))?;
+        Ok(Self { connection, event })
     }
 
     /// What was told since the last call, each once.
@@ -39,18 +65,57 @@ impl Events {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if nothing was.
     pub fn next(&mut self) -> io::Result<BTreeSet<Event>> {
-        unimplemented!()
+        let mut told = BTreeSet::new();
+        for _ in 0..AT_ONCE {
+            match self.connection.receive() {
+                Ok(messages) => told.extend(messages.filter_map(|m| (self.event)(m.kind))),
+                Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
+                    told.insert(Event::Lost);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !told.is_empty() => {
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(told)
+    }
+}
+
+/// linux/rtnetlink.h: NEW and DEL of each.
+fn routing(kind: u16) -> Option<Event> {
+    match kind {
+        16 | 17 => Some(Event::Link),
+        20 | 21 => Some(Event::Address),
+        24 | 25 => Some(Event::Route),
+        _ => None,
+    }
+}
+
+/// linux/netfilter/nf_tables.h, `enum nf_tables_msg_types`, in the low byte.
+fn nftables(kind: u16) -> Option<Event> {
+    const NEWSETELEM: u16 = 12;
+    const DELSETELEM: u16 = 14;
+    const NEWGEN: u16 = 15;
+    match kind & 0xff {
+        NEWSETELEM | DELSETELEM => Some(Event::Element),
+        // It ends each transaction and tells nothing that the rest of it has not.
+        NEWGEN => None,
+        _ => Some(Event::Ruleset),
     }
 }
 
 impl AsFd for Events {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        unimplemented!()
+        self.connection.as_fd()
     }
 }
 
 impl AsRawFd for Events {
     fn as_raw_fd(&self) -> RawFd {
-        self.as_fd().as_raw_fd()
+        self.connection.as_raw_fd()
     }
 }
+
+#[cfg(test)]
+mod tests;

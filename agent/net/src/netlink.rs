@@ -69,16 +69,7 @@ impl Netlink {
         let mut datagram = Vec::new();
         encode(&mut datagram, Request { message, flags: 0 }, sequence);
         self.connection.send(&datagram)?;
-        loop {
-            for message in self.connection.receive()? {
-                if message.sequence == sequence {
-                    return match message.outcome() {
-                        Some(Err(refusal)) => Err(refusal),
-                        _ => read(&message).ok_or_else(Refusal::senseless),
-                    };
-                }
-            }
-        }
+        self.connection.answer(sequence, read)
     }
 
     /// Asks for all objects like `message`, and returns those that `read` makes something of.
@@ -122,7 +113,10 @@ impl Netlink {
     }
 
     /// Asks for all changes in order, many in a datagram, and says of each how it ended.
-    pub(crate) fn batch(&mut self, requests: Vec<Request>) -> io::Result<Vec<Result<(), Refusal>>> {
+    pub(crate) fn batch(
+        &mut self,
+        requests: Vec<Request>,
+    ) -> Result<Vec<Result<(), Refusal>>, Refusal> {
         let mut outcomes = Vec::with_capacity(requests.len());
         let mut requests = requests.into_iter().peekable();
         while requests.peek().is_some() {
@@ -138,7 +132,7 @@ impl Netlink {
                 encode(&mut datagram, request, number);
             }
             self.connection.send(&datagram)?;
-            outcomes.extend(self.connection.outcomes(&numbers)?);
+            outcomes.extend(self.connection.outcomes(&numbers, None)?);
         }
         Ok(outcomes)
     }

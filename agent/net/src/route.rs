@@ -10,6 +10,7 @@ use netlink_packet_route::route::{
     RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::errno::Errno;
 
 use crate::attribute::{attribute, attributes, ip_of, u32_of};
 use crate::connection::Message;
@@ -50,6 +51,24 @@ impl Netlink {
         all.header.table = RouteHeader::RT_TABLE_MAIN;
         all.header.kind = RouteType::Unicast;
         self.dump(&RouteNetlinkMessage::GetRoute(all), Route::read).during("list", "routes")
+    }
+
+    /// Whether this namespace receives what is sent to `ip`.
+    ///
+    /// Of an IPv6 address that was added a moment ago it does so only when a work queue has joined the
+    /// group in which neighbours ask for it, with or without duplicate address detection
+    /// (`addrconf_dad_work` in net/ipv6): until then they get no answer, and ask again after a second.
+    pub fn receives(&mut self, ip: IpAddr) -> Result<bool, NetError> {
+        let mut message = RouteMessage::default();
+        let family = Family::from(ip);
+        message.header.address_family = address_family(family);
+        message.header.destination_prefix_length = family.width();
+        message.attributes = vec![RouteAttribute::Destination(ip.into())];
+        let kind = |message: &Message<'_>| Some(RouteHeader::parse(message.body).ok()?.kind);
+        match self.find(RouteNetlinkMessage::GetRoute(message), kind) {
+            Err(refusal) if refusal.errno() == Some(Errno::ENETUNREACH) => Ok(false),
+            found => found.during("look up", ip).map(|kind| kind == RouteType::Local),
+        }
     }
 
     /// Makes all `changes` in order, and says of each whether it succeeded.
@@ -112,10 +131,7 @@ impl Route {
         let family = self.destination.family();
         let mut message = RouteMessage::default();
         message.header = RouteHeader {
-            address_family: match family {
-                Family::V4 => AddressFamily::Inet,
-                Family::V6 => AddressFamily::Inet6,
-            },
+            address_family: address_family(family),
             destination_prefix_length: self.destination.length(),
             table: RouteHeader::RT_TABLE_MAIN,
             protocol: RouteProtocol::from(self.protocol),
@@ -191,6 +207,13 @@ impl Route {
             RTA_VIA => self.via = value.get(2..).and_then(ip_of),
             _ => {}
         }
+    }
+}
+
+const fn address_family(family: Family) -> AddressFamily {
+    match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
     }
 }
 

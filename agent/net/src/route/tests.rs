@@ -47,6 +47,21 @@ fn an_empty_namespace_has_no_routes() {
 }
 
 #[test]
+fn own_addresses_are_received_and_others_are_not() {
+    let (mut machine, _) = machine_with_uplink();
+    for (ip, expected) in [("192.0.2.1", true), ("192.0.2.2", false), ("198.51.100.1", false)] {
+        assert_eq!(machine.netlink.receives(ip.parse().unwrap()).unwrap(), expected, "{ip}");
+    }
+    assert!(!machine.netlink.receives("2001:db8::2".parse().unwrap()).unwrap());
+    assert!(!machine.netlink.receives("2001:db8:1::1".parse().unwrap()).unwrap());
+    // A work queue has to come to it.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    while !machine.netlink.receives("2001:db8::1".parse().unwrap()).unwrap() {
+        assert!(std::time::Instant::now() < deadline, "the address is never received");
+    }
+}
+
+#[test]
 fn a_route_is_read_as_it_was_written_in_both_families() {
     let (mut machine, uplink) = machine_with_uplink();
     let written = [

@@ -1,0 +1,79 @@
+//! What the kernel really tells, in a namespace of its own.
+
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::*;
+use crate::link::LinkChange;
+use crate::nft;
+use crate::testing::{MAC, Machine};
+
+/// Waits until all of `expected` were told.
+#[track_caller]
+fn tells(events: &mut Events, expected: &[Event]) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut told = BTreeSet::new();
+    while !expected.iter().all(|event| told.contains(event)) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut ready = [PollFd::new(events.as_fd(), PollFlags::POLLIN)];
+        let left = PollTimeout::try_from(left).unwrap();
+        assert_ne!(poll(&mut ready, left).unwrap(), 0, "told only {told:?}");
+        told.extend(events.next().unwrap());
+    }
+}
+
+#[track_caller]
+fn is_quiet(events: &mut Events) {
+    assert_eq!(events.next().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn links_addresses_and_routes_of_both_families_are_told() {
+    let mut machine = Machine::new();
+    let mut events = machine.netns.run(Events::of_routing).unwrap().unwrap();
+    is_quiet(&mut events);
+    let bridge = machine.netlink.create_bridge("cbr0", MAC).unwrap();
+    tells(&mut events, &[Event::Link]);
+    for ip in ["10.0.0.1", "fd00::1"] {
+        machine.netlink.add_address(bridge, ip.parse().unwrap(), 24).unwrap();
+        tells(&mut events, &[Event::Address]);
+    }
+    let up = LinkChange { up: Some(true), ..LinkChange::default() };
+    machine.netlink.set_link(bridge, &up).unwrap();
+    tells(&mut events, &[Event::Link, Event::Route]);
+    machine.run("ip -6 route add fd00:1::/64 dev cbr0");
+    tells(&mut events, &[Event::Route]);
+    is_quiet(&mut events);
+}
+
+#[test]
+fn the_ruleset_and_its_elements_are_told_apart() {
+    let machine = Machine::new();
+    let mut events = machine.netns.run(Events::of_nftables).unwrap().unwrap();
+    is_quiet(&mut events);
+    let table = "table inet t { set s { type ipv4_addr; }; }";
+    machine.netns.run(|| nft::apply(table).unwrap()).unwrap();
+    tells(&mut events, &[Event::Ruleset]);
+    machine.netns.run(|| nft::apply("add element inet t s { 10.0.0.1 }").unwrap()).unwrap();
+    tells(&mut events, &[Event::Element]);
+    is_quiet(&mut events);
+    machine.netns.run(|| nft::apply("flush ruleset").unwrap()).unwrap();
+    tells(&mut events, &[Event::Ruleset]);
+}
+
+#[test]
+fn what_the_socket_cannot_hold_is_told_as_lost() {
+    let mut machine = Machine::new();
+    let mut events = machine.netns.run(Events::of_routing).unwrap().unwrap();
+    for index in 0..2000_u32 {
+        let ip = [10, 0, (index / 256).to_le_bytes()[0], (index % 256).to_le_bytes()[0]];
+        machine.netlink.add_address(1, ip.into(), 32).unwrap();
+    }
+    let told = events.next().unwrap();
+    assert!(told.contains(&Event::Lost) && told.contains(&Event::Address), "{told:?}");
+    // It goes on as before.
+    while events.next().is_ok() {}
+    machine.netlink.create_bridge("cbr0", MAC).unwrap();
+    tells(&mut events, &[Event::Link]);
+}
