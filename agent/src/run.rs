@@ -26,7 +26,7 @@ const LOCK_RETRY: Duration = Duration::from_millis(200);
 /// An absent API server, Node or podCIDR is waited for.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let Settings { shared, config, paths } = settings;
-    info!(?config, ?paths, version = env!("CARGO_PKG_VERSION"), "starting");
+    info!(?config, ?paths, version = common::version(), "starting");
     let signalled = shutdown::signalled().context("cannot catch signals")?;
     tokio::pin!(signalled);
     let state = &paths.state;

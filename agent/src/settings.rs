@@ -12,7 +12,7 @@ use crate::state::Config;
 
 /// kubenet-agent: one machine's part of the pod network.
 #[derive(Clone, Debug, Parser)]
-#[command(name = names::AGENT, version)]
+#[command(name = names::AGENT, version = common::version())]
 pub struct Flags {
     #[command(flatten)]
     shared: SharedFlags,

@@ -11,6 +11,8 @@ pub mod names;
 pub mod node;
 pub mod pods_table;
 pub mod prefix;
+mod version;
 
 pub use family::{Family, PerFamily};
 pub use prefix::Prefix;
+pub use version::version;

@@ -18,7 +18,7 @@ use crate::settings::Settings;
 /// Runs until a signal asks it to end.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let signal = shutdown::signalled().context("cannot catch signals")?;
-    let version = env!("CARGO_PKG_VERSION");
+    let version = common::version();
     let Settings { shared, ranges, services } = settings;
     info!(version, ?ranges, ?services, "starting");
     let pool = Pool::new(&ranges, &services).context("cannot cut the cluster CIDRs")?;

@@ -21,7 +21,7 @@ const MOST_V6_BITS: u8 = 16;
 
 /// kubenet-controller: gives each Node its podCIDRs
 #[derive(Clone, Debug, Parser)]
-#[command(name = names::CONTROLLER, version)]
+#[command(name = names::CONTROLLER, version = common::version())]
 pub struct Flags {
     #[command(flatten)]
     shared: SharedFlags,

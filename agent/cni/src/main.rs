@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     };
     if environment.command.is_none() {
         // A person has called it: a runtime always says what it wants.
-        eprintln!("CNI plugin {name} of kubenet {}", env!("CARGO_PKG_VERSION"));
+        eprintln!("CNI plugin {name} of kubenet {}", common::version());
         return ExitCode::SUCCESS;
     }
     let mut stdin = Vec::new();
