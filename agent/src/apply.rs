@@ -45,6 +45,8 @@ pub enum ApplyError {
     PluginAtWork,
     #[error("cannot write {path}")]
     File { path: String, source: io::Error },
+    #[error("cannot read {path}")]
+    Plugin { path: String, source: io::Error },
 }
 
 impl Machine {
@@ -153,7 +155,9 @@ impl Machine {
     fn apply_runtime(&self, step: &cni_config::Step) -> Result<(), ApplyError> {
         match step {
             cni_config::Step::InstallPlugin(name) => {
-                let program = at(&self.paths.plugin, fs::read(&self.paths.plugin))?;
+                let program = fs::read(&self.paths.plugin).map_err(|source| {
+                    ApplyError::Plugin { path: self.paths.plugin.display().to_string(), source }
+                })?;
                 write(&self.paths.bin, name, &program, PROGRAM)
             }
             cni_config::Step::WriteConflist(text) => {

@@ -37,13 +37,12 @@ impl Machine {
             tables.extend(in_force(&self.paths, table)?.map(|text| (table, text)));
         }
         let records = at(&self.paths.state, self.paths.records())?;
-        let conflist = self.paths.conflist();
-        let conflist = at(&conflist, net::file::read(&conflist))?;
+        let conflist = net::file::read(&self.paths.conflist()).unwrap_or(None);
         Ok(Observed {
             sysctls: self.settings(sysctl::watched(&links, &routes))?,
             attached: records.attachments.into_iter().flat_map(|record| record.addresses).collect(),
             unreadable: records.unreadable,
-            plugins: plugins(&self.paths)?,
+            plugins: plugins(&self.paths),
             conflist: conflist.map(|text| String::from_utf8_lossy(&text).into_owned()),
             links,
             addresses,
@@ -86,23 +85,22 @@ pub(crate) fn listing(table: Table) -> Result<Option<String>, NftError> {
     }
 }
 
-fn plugins(paths: &Paths) -> Result<Vec<(&'static str, Installed)>, ObserveError> {
-    let same = |path: &Path, other: &Path| at(path, same_content(path, other));
+/// A file that can't be read is as good as none: the step that replaces it names what is wrong.
+fn plugins(paths: &Paths) -> Vec<(&'static str, Installed)> {
+    let same = |path: &Path, other: &Path| same_content(path, other).unwrap_or(None);
     let ours = paths.bin.join(names::PLUGIN);
-    PLUGINS
-        .into_iter()
-        .map(|name| {
-            let path = paths.bin.join(name);
-            let outdated = name == names::PLUGIN || same(&path, &ours)? == Some(true);
-            let installed = match same(&path, &paths.plugin)? {
-                None => Installed::Missing,
-                Some(true) => Installed::Current,
-                Some(false) if outdated => Installed::Outdated,
-                Some(false) => Installed::Foreign,
-            };
-            Ok((name, installed))
-        })
-        .collect()
+    let installed = |name| {
+        let path = paths.bin.join(name);
+        match same(&path, &paths.plugin) {
+            None => Installed::Missing,
+            Some(true) => Installed::Current,
+            Some(false) if name == names::PLUGIN || same(&path, &ours) == Some(true) => {
+                Installed::Outdated
+            }
+            Some(false) => Installed::Foreign,
+        }
+    };
+    PLUGINS.map(|name| (name, installed(name))).into()
 }
 
 /// Whether both files have the same content; none if there is no file at `path`.
