@@ -48,7 +48,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     tokio::select! {
         signal = signalled => info!(signal, "ending; the machine stays as it is"),
         ended = sync::run(worker, nodes.clone(), judge) => ended?,
-        () = nodes::follow(client.clone(), latest) => anyhow::bail!("the watch of Nodes ended"),
+        () = nodes::follow(client.clone(), &node, latest) => anyhow::bail!("the watch of Nodes ended"),
         () = status::follow(client, &node, verdicts, nodes) => anyhow::bail!("nobody reports"),
     }
     Ok(())

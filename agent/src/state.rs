@@ -70,6 +70,7 @@ pub struct Observed {
 pub enum Step {
     Bridge(bridge::Step),
     Sysctl(Setting),
+    /// All of one kind.
     Routes(Vec<RouteChange>),
     Table(firewall::Step),
     Runtime(cni_config::Step),
@@ -217,9 +218,10 @@ impl fmt::Display for Step {
             Self::Bridge(step) => step.fmt(f),
             Self::Sysctl(setting) => setting.fmt(f),
             Self::Routes(changes) => match changes.as_slice() {
-                [RouteChange::Replace(route)] => write!(f, "set route to {}", route.destination),
-                [RouteChange::Delete(route)] => write!(f, "delete route to {}", route.destination),
-                changes => write!(f, "change {} routes", changes.len()),
+                [RouteChange::Replace(route)] => write!(f, "set route {route}"),
+                [RouteChange::Delete(route)] => write!(f, "delete route {route}"),
+                [RouteChange::Delete(_), ..] => write!(f, "delete {} routes", changes.len()),
+                changes => write!(f, "set {} routes", changes.len()),
             },
             Self::Table(step) => step.fmt(f),
             Self::Runtime(step) => step.fmt(f),

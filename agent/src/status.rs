@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::nodes::Latest;
-use crate::unready::Verdict;
+use crate::unready::{Unready, Verdict};
 
 const NETWORK_UNAVAILABLE: &str = "NetworkUnavailable";
 
@@ -52,7 +52,7 @@ pub async fn follow(
     let mut sent = None::<(Arc<NodeView>, Condition)>;
     loop {
         let own = nodes.borrow_and_update().as_ref().and_then(|nodes| nodes.get(name).cloned());
-        let wanted = verdicts.borrow_and_update().as_ref().map(condition);
+        let wanted = verdicts.borrow_and_update().as_ref().and_then(condition);
         if let (Some(own), Some(wanted)) = (own, wanted)
             && own.network_unavailable.as_ref() != Some(&wanted)
             && sent.as_ref().is_none_or(|(node, was)| !Arc::ptr_eq(node, &own) || *was != wanted)
@@ -88,14 +88,16 @@ async fn send(nodes: &Api<Node>, name: &str, patch: &Value) -> Result<(), PatchE
     Ok(())
 }
 
-fn condition(verdict: &Verdict) -> Condition {
+/// None while the loop has yet to see the Node, which is there if a condition can be set at all.
+fn condition(verdict: &Verdict) -> Option<Condition> {
     let (status, reason, message) = match verdict {
+        Err(Unready::NodesUnknown | Unready::NoNode(_)) => return None,
         Ok(()) => {
             ("False", READY, format!("{} is in place and pods can be started", names::BRIDGE))
         }
         Err(unready) => ("True", unready.code(), unready.to_string()),
     };
-    Condition { status: status.to_owned(), reason: reason.to_owned(), message }
+    Some(Condition { status: status.to_owned(), reason: reason.to_owned(), message })
 }
 
 /// A strategic merge patch of the Node's status, which leaves the other conditions alone: they are
@@ -119,12 +121,12 @@ fn patch(own: &NodeView, wanted: &Condition, now: Timestamp) -> Value {
 mod tests {
     use super::*;
     use crate::testing::{golden, node};
-    use crate::unready::Unready;
-
     fn patches(before: Option<&Verdict>, now: &Verdict) -> Value {
-        let own =
-            NodeView { network_unavailable: before.map(condition), ..node("n1 1 10.244.1.0/24") };
-        patch(&own, &condition(now), Timestamp::UNIX_EPOCH)
+        let own = NodeView {
+            network_unavailable: before.and_then(condition),
+            ..node("n1 1 10.244.1.0/24")
+        };
+        patch(&own, &condition(now).unwrap(), Timestamp::UNIX_EPOCH)
     }
 
     #[test]
@@ -135,10 +137,16 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_is_missing_has_no_condition() {
+        assert_eq!(condition(&Err(Unready::NodesUnknown)), None);
+        assert_eq!(condition(&Err(Unready::NoNode("n".into()))), None);
+    }
+
+    #[test]
     fn only_a_new_status_is_a_transition() {
         let conditions = |patch: &Value| patch["status"]["conditions"][0].clone();
-        let (no_node, no_cidr) = (Unready::NoNode("n".into()), Unready::NoPodCidr("n".into()));
-        let again = conditions(&patches(Some(&Err(no_node)), &Err(no_cidr)));
+        let again = patches(Some(&Err(Unready::NoUplink)), &Err(Unready::NoPodCidr("n".into())));
+        let again = conditions(&again);
         assert_eq!(again["lastTransitionTime"], Value::Null);
         assert_eq!(again["reason"], "PodCIDRMissing");
         let first = conditions(&patches(None, &Ok(())));

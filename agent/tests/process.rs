@@ -112,7 +112,10 @@ fn a_second_agent_waits_for_the_end_of_the_first() {
 
 #[test]
 fn bad_flags_end_it_with_64_and_one_message() {
-    let output = agent().args(["--node-name=", "--network-plugin-mtu=x"]).output().unwrap();
+    let output = agent()
+        .args(["--node-name=", "--network-plugin-mtu=x", "--plugin=/nowhere"])
+        .output()
+        .unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(64), "{text}");
     for flag in ["--node-name", "--cluster-cidr", "--network-plugin-mtu", "--plugin"] {

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use net::events::Events;
 use net::link::LinkChange;
@@ -13,6 +14,7 @@ use net::{Mac, Netlink};
 
 use super::*;
 use crate::testing::lab::{Lab, index};
+use crate::testing::node;
 
 #[test]
 fn a_bare_machine_becomes_right_in_one_round() {
@@ -254,6 +256,33 @@ fn a_node_that_goes_takes_its_routes_and_a_machine_without_one_keeps_all() {
     let gone = lab.round(&mut machine);
     assert_eq!((gone.verdict, gone.changed), (Err(Unready::NoNode("me".to_owned())), false));
     assert!(lab.path("conf/10-kubenet.conflist").is_file());
+}
+
+#[test]
+fn five_thousand_peers_are_one_batch_and_then_nothing() {
+    let mut lab = Lab::new();
+    for peer in 0..5000 {
+        let (high, low) = (peer / 250, peer % 250 + 2);
+        let range = format!("10.{}.{}.0/24", 64 + high, low);
+        let text = format!(
+            "peer-{peer} 9 {range} fd00:0:0:{:x}::/64 192.0.2.{low} 2001:db8::{low:x}",
+            256 + peer
+        );
+        lab.nodes.insert(format!("peer-{peer}"), node(&text).into());
+    }
+    lab.config.cluster_cidrs[0] = "10.0.0.0/8".parse().unwrap();
+    let mut machine = lab.machine();
+    let timed = |machine: &mut Machine| {
+        let start = Instant::now();
+        let round = lab.round(machine);
+        println!("{:?} in {:?}", round, start.elapsed());
+        round.changed
+    };
+    assert!(timed(&mut machine));
+    assert!(!timed(&mut machine));
+    let routes = machine.netlink.routes().unwrap();
+    let ours = routes.iter().filter(|route| route.protocol == names::ROUTE_PROTOCOL);
+    assert_eq!(ours.count(), 10_002);
 }
 
 #[test]

@@ -184,7 +184,7 @@ fn a_bare_machine_is_made_from_the_bridge_to_the_conflist() {
          add address fd00:0:0:1::1/64 to cbr0\n\
          replace nft table inet kubenet\n\
          replace nft table inet kubenet-pods\n\
-         change 3 routes\n\
+         set 3 routes\n\
          install plugin loopback\n\
          install plugin kubenet\n\
          write 10-kubenet.conflist",
