@@ -15,9 +15,8 @@ use crate::error::{During, Error};
 use crate::spec::default_route;
 use crate::wait;
 
-/// How long the kernel may take to tell the bridge that a port can carry packets: microseconds, if
-/// it has nothing else to do.
-const CARRIER_LIMIT: Duration = Duration::from_secs(5);
+/// How long the kernel's work queues may take: microseconds, if it has nothing else to do.
+const KERNEL_LIMIT: Duration = Duration::from_secs(5);
 
 /// What ADD makes of a veth pair.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +84,9 @@ impl Plan<'_> {
         });
         let outcomes = inside.change_routes(&routes.collect::<Vec<_>>())?;
         outcomes.into_iter().collect::<Result<(), _>>()?;
-        await_carrier(host, &record.host_link)
+        await_carrier(host, &record.host_link)?;
+        await_carrier(host, &record.bridge)?;
+        record.addresses.iter().try_for_each(|&address| await_address(&mut inside, address))
     }
 
     /// Also where the runtime has turned IPv6 off in the namespace: the network has it, so has the pod.
@@ -104,19 +105,22 @@ impl Plan<'_> {
     }
 }
 
-/// Waits until the bridge forwards what comes from the pod.
+/// Waits until a link of the machine sends what it is given.
 ///
-/// The host end hears of the container end that was enabled from a work queue
-/// (`linkwatch_event` in net/core), and until then drops the first packets: a lost ARP request is repeated after a second.
-fn await_carrier(host: &mut Netlink, host_link: &str) -> Result<(), Error> {
-    let running = wait::until(CARRIER_LIMIT, || {
-        let link = host.link(host_link)?;
-        Ok::<_, NetError>(link.filter(|link| link.running).map(drop))
-    })?;
-    let seconds = CARRIER_LIMIT.as_secs();
-    running.ok_or_else(|| {
-        Error::TryLater(format!("{host_link} has no carrier {seconds} s after it was made"))
-    })
+/// The host end hears of the container end that was enabled from a work queue (`linkwatch_event` in
+/// net/core), and so does a bridge of its first port; both drop packets until then, and a lost ARP
+/// request is repeated after a second.
+fn await_carrier(host: &mut Netlink, name: &str) -> Result<(), Error> {
+    let running = || host.link(name).map(|link| link.filter(|link| link.running).map(drop));
+    let missing = || Error::TryLater(format!("{name} has no carrier"));
+    wait::until(KERNEL_LIMIT, running)?.ok_or_else(missing)
+}
+
+/// Waits until the pod answers to `address`.
+fn await_address(pod: &mut Netlink, address: IpAddr) -> Result<(), Error> {
+    let received = || pod.receives(address).map(|received| received.then_some(()));
+    let missing = || Error::TryLater(format!("the container does not receive {address}"));
+    wait::until(KERNEL_LIMIT, received)?.ok_or_else(missing)
 }
 
 /// Runs `f` in the container's network namespace.

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// Short beside what is waited for: an ADD takes milliseconds.
-const PAUSE: Duration = Duration::from_millis(1);
+/// The first pause, which is short beside an ADD; each is twice as long as the one before.
+const SHORTEST: Duration = Duration::from_micros(50);
+
+const LONGEST: Duration = Duration::from_millis(10);
 
 /// Tries until `attempt` gives something; none if it does not within `limit`.
 pub(crate) fn until<T, E>(
@@ -11,13 +13,15 @@ pub(crate) fn until<T, E>(
     mut attempt: impl FnMut() -> Result<Option<T>, E>,
 ) -> Result<Option<T>, E> {
     let deadline = Instant::now() + limit;
+    let mut pause = SHORTEST;
     loop {
         let outcome = attempt()?;
         if outcome.is_some() || Instant::now() >= deadline {
             return Ok(outcome);
         }
         #[expect(clippy::disallowed_methods, reason = "flock(2) knows no time limit")]
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(pause);
+        pause = LONGEST.min(pause * 2);
     }
 }
 

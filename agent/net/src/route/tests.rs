@@ -36,7 +36,9 @@ fn ours(machine: &mut Machine) -> Vec<Route> {
 }
 
 fn all_well(outcomes: Vec<Result<(), NetError>>) {
-    outcomes.into_iter().for_each(|outcome| outcome.unwrap());
+    for outcome in outcomes {
+        outcome.unwrap();
+    }
 }
 
 #[test]
@@ -131,7 +133,7 @@ fn one_bad_route_among_many_spoils_only_itself() {
         let failed = failed.map(|(index, _)| index).collect::<Vec<_>>();
         assert_eq!((outcomes.len(), failed), (300, vec![bad]));
         let error = outcomes.into_iter().find_map(Result::err).unwrap();
-        assert_eq!(error.errno(), Some(nix::errno::Errno::ENETUNREACH));
+        assert_eq!(error.errno(), Some(Errno::ENETUNREACH));
         assert_eq!(error.explanation.as_deref(), Some("Nexthop has invalid gateway"));
         assert_eq!(ours(&mut machine).len(), before + 299);
     }
