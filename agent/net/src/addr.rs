@@ -73,7 +73,7 @@ fn message(link: u32, ip: IpAddr, length: u8) -> AddressMessage {
     message
 }
 
-/// linux/rtnetlink.h and linux/if_addr.h.
+/// linux/rtnetlink.h and `linux/if_addr.h`.
 const RTM_NEWADDR: u16 = 20;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;

@@ -16,8 +16,8 @@ use crate::attribute::{attribute, text_of};
 /// The kernel answers at once; this bounds the wait for an answer that got lost.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The kernel's limit of a dump's datagram is 32 KiB (`netlink_dump` in net/netlink/af_netlink.c),
-/// and a datagram that does not fit would be cut.
+/// A dump's datagram has 32 KiB at most (`netlink_dump` in `net/netlink/af_netlink.c`); one that
+/// does not fit would be cut.
 const DATAGRAM: usize = 64 << 10;
 
 const HEADER: usize = 16;

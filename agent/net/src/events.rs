@@ -64,6 +64,10 @@ impl Events {
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if nothing was.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator would end where nothing is told"
+    )]
     pub fn next(&mut self) -> io::Result<BTreeSet<Event>> {
         let mut told = BTreeSet::new();
         for _ in 0..AT_ONCE {
@@ -92,7 +96,7 @@ fn routing(kind: u16) -> Option<Event> {
     }
 }
 
-/// linux/netfilter/nf_tables.h, `enum nf_tables_msg_types`, in the low byte.
+/// `linux/netfilter/nf_tables.h`, `enum nf_tables_msg_types`, in the low byte.
 fn nftables(kind: u16) -> Option<Event> {
     const NEWSETELEM: u16 = 12;
     const DELSETELEM: u16 = 14;

@@ -155,7 +155,7 @@ fn without_statistics() -> LinkMessage {
 /// linux/rtnetlink.h.
 const RTM_NEWLINK: u16 = 16;
 
-/// linux/if_link.h: attributes of a link, and of those what is nested in them.
+/// `linux/if_link.h`: attributes of a link, and of those what is nested in them.
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;

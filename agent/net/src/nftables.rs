@@ -1,43 +1,26 @@
 //! Elements of nft sets and maps, one by one, without a process (nfnetlink).
 //!
-//! The numbers are those of linux/netfilter/nfnetlink.h and linux/netfilter/nf_tables.h.
+//! How they are written as messages is in `nftables/message.rs`.
 
-use common::pods_table::{Element, Field};
-use netlink_packet_core::{
-    DefaultNla, Emitable, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader,
-};
+use common::pods_table::Element;
+use netlink_packet_core::{DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
 
 use crate::NetError;
-use crate::attribute::{attribute, nested, text};
 use crate::connection::{Connection, Message, Refusal};
 use crate::error::During;
+use crate::nftables::message::{
+    NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFT_MSG_DELSETELEM, NFT_MSG_GETSET,
+    NFT_MSG_GETSETELEM, NFT_MSG_NEWSETELEM, append, bytes, data_of, entry, list,
+};
 
-const NFNL_SUBSYS_NFTABLES: u16 = 10;
-const NFNL_MSG_BATCH_BEGIN: u16 = 16;
-const NFNL_MSG_BATCH_END: u16 = 17;
-const NFT_MSG_GETSET: u16 = NFNL_SUBSYS_NFTABLES << 8 | 10;
-const NFT_MSG_NEWSETELEM: u16 = NFNL_SUBSYS_NFTABLES << 8 | 12;
-const NFT_MSG_GETSETELEM: u16 = NFNL_SUBSYS_NFTABLES << 8 | 13;
-const NFT_MSG_DELSETELEM: u16 = NFNL_SUBSYS_NFTABLES << 8 | 14;
-const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
-const NFTA_SET_ELEM_LIST_SET: u16 = 2;
-const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
-const NFTA_LIST_ELEM: u16 = 1;
-const NFTA_SET_ELEM_KEY: u16 = 1;
-const NFTA_SET_ELEM_DATA: u16 = 2;
-const NFTA_DATA_VALUE: u16 = 1;
-const NFPROTO_INET: u8 = 1;
-
-/// A message's header, and family, version and resource after it (`struct nfgenmsg`).
-const HEADER: usize = 16;
-const FAMILY: usize = 4;
+mod message;
 
 /// Deletions in one transaction: if all are refused, the refusals fit the receive buffer.
 const BATCH: usize = 128;
 
-/// Talks to the nf_tables of the network namespace in which it was opened.
+/// Talks to the nftables of the network namespace in which it was opened.
 #[derive(Debug)]
 pub struct Nftables {
     connection: Connection,
@@ -149,25 +132,18 @@ impl Nftables {
         outcome: Result<(), Refusal>,
     ) -> Result<Presence, ElementsError> {
         let Err(refusal) = outcome else { return Ok(Presence::AsAsked) };
-        match (change, refusal.errno()) {
-            (Change::Delete(element), Some(Errno::ENOENT)) => {
-                self.find_set(table, element.set)?;
-                Ok(Presence::Absent)
-            }
+        let (Change::Delete(element) | Change::Add(element)) = change;
+        let errno = refusal.errno();
+        if errno == Some(Errno::ENOENT) {
+            self.find_set(table, element.set)?;
+        }
+        match (change, errno) {
+            (Change::Delete(_), Some(Errno::ENOENT)) => Ok(Presence::Absent),
             // EBUSY where the data differ, whether or not NLM_F_EXCL is given.
-            (Change::Add(element), Some(Errno::EEXIST | Errno::EBUSY)) => {
+            (Change::Add(_), Some(Errno::EEXIST | Errno::EBUSY)) => {
                 Err(ElementsError::Exists { element: element.clone() })
             }
-            (Change::Add(element), Some(Errno::ENOENT)) => {
-                self.find_set(table, element.set)?;
-                Err(refusal.during("add", format_args!("{element:?}")).into())
-            }
-            (Change::Add(element), _) => {
-                Err(refusal.during("add", format_args!("{element:?}")).into())
-            }
-            (Change::Delete(element), _) => {
-                Err(refusal.during("delete", format_args!("{element:?}")).into())
-            }
+            _ => Err(refusal.during("change", format_args!("{element:?}")).into()),
         }
     }
 
@@ -231,76 +207,6 @@ impl Nftables {
 enum Presence {
     AsAsked,
     Absent,
-}
-
-/// Appends one message; `flags` are those beside `NLM_F_REQUEST`.
-fn append(
-    datagram: &mut Vec<u8>,
-    kind: u16,
-    (flags, number): (u16, u32),
-    attributes: &[DefaultNla],
-) {
-    let start = datagram.len();
-    let length = HEADER + FAMILY + attributes.buffer_len();
-    datagram.resize(start + length, 0);
-    let mut header = NetlinkHeader::default();
-    header.length = u32::try_from(length).unwrap_or(u32::MAX);
-    header.message_type = kind;
-    header.flags = NLM_F_REQUEST | flags;
-    header.sequence_number = number;
-    let message = datagram.get_mut(start..).unwrap_or_default();
-    let Some((head, body)) = message.split_at_mut_checked(HEADER) else { return };
-    header.emit(head);
-    let Some((family, rest)) = body.split_at_mut_checked(FAMILY) else { return };
-    // Of a batch the resource is the subsystem, and the family nobody's.
-    let batch = matches!(kind, NFNL_MSG_BATCH_BEGIN | NFNL_MSG_BATCH_END);
-    let [high, low] = if batch { NFNL_SUBSYS_NFTABLES } else { 0 }.to_be_bytes();
-    family.copy_from_slice(&[if batch { 0 } else { NFPROTO_INET }, 0, high, low]);
-    attributes.emit(rest);
-}
-
-/// Table, set and elements; a request for a set itself begins alike.
-fn list(table: &str, set: &str, entries: &[DefaultNla]) -> Vec<DefaultNla> {
-    let mut attributes =
-        vec![text(NFTA_SET_ELEM_LIST_TABLE, table), text(NFTA_SET_ELEM_LIST_SET, set)];
-    if !entries.is_empty() {
-        attributes.push(nested(NFTA_SET_ELEM_LIST_ELEMENTS, entries));
-    }
-    attributes
-}
-
-fn entry(key: &[Field], data: &[Field]) -> DefaultNla {
-    let value = |number, fields| nested(number, &[DefaultNla::new(NFTA_DATA_VALUE, bytes(fields))]);
-    let mut parts = vec![value(NFTA_SET_ELEM_KEY, key)];
-    if !data.is_empty() {
-        parts.push(value(NFTA_SET_ELEM_DATA, data));
-    }
-    nested(NFTA_LIST_ELEM, &parts)
-}
-
-/// The data of the one element in an answer: empty for a set, which has none.
-fn data_of<'a>(message: &Message<'a>) -> Option<&'a [u8]> {
-    let entries = attribute(message.body.get(FAMILY..)?, NFTA_SET_ELEM_LIST_ELEMENTS)?;
-    let entry = attribute(entries, NFTA_LIST_ELEM)?;
-    attribute(entry, NFTA_SET_ELEM_DATA).map_or(Some(&[]), |data| attribute(data, NFTA_DATA_VALUE))
-}
-
-/// The parts of a concatenation, in network order, each filled up to a register of 4 bytes; a value
-/// of one part is as long as its type.
-fn bytes(fields: &[Field]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for field in fields {
-        match *field {
-            Field::Address(std::net::IpAddr::V4(ip)) => bytes.extend(ip.octets()),
-            Field::Address(std::net::IpAddr::V6(ip)) => bytes.extend(ip.octets()),
-            Field::Protocol(protocol) => bytes.push(protocol.number()),
-            Field::Port(port) => bytes.extend(port.to_be_bytes()),
-        }
-        if fields.len() > 1 {
-            bytes.resize(bytes.len().next_multiple_of(4), 0);
-        }
-    }
-    bytes
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use common::attachment::Protocol;
+use common::pods_table::Field;
 
 use super::*;
 use crate::nft;
