@@ -106,9 +106,9 @@ pub fn plan(
             .collect();
     };
     let held = held(link, addresses).collect::<Vec<_>>();
-    let stale = held.iter().filter(|held| !desired.addresses.contains(held));
+    let stale = desired.stale(link, addresses);
     let unused = stale.filter(|held| !held.is_used(attached));
-    let mut steps = unused.copied().map(Step::DeleteAddress).collect::<Vec<_>>();
+    let mut steps = unused.map(Step::DeleteAddress).collect::<Vec<_>>();
     if link.mac != Some(desired.mac) {
         steps.push(Step::SetMac(desired.mac));
     }
@@ -121,6 +121,13 @@ pub fn plan(
     let missing = desired.addresses.iter().filter(|wanted| !held.contains(wanted));
     steps.extend(missing.copied().map(Step::AddAddress));
     steps
+}
+
+impl Bridge {
+    /// Addresses of `link` that are no gateway any more.
+    pub fn stale(&self, link: &Link, addresses: &[Address]) -> impl Iterator<Item = Held> {
+        held(link, addresses).filter(|held| !self.addresses.contains(held))
+    }
 }
 
 impl Held {

@@ -36,7 +36,7 @@ struct Outcome {
     changed: bool,
     failures: Vec<Unready>,
     /// Routes that the kernel refused: their Nodes' fault, and nobody else's concern.
-    refused: Vec<String>,
+    refused: BTreeSet<String>,
 }
 
 impl Machine {
@@ -67,11 +67,11 @@ impl Machine {
         let desired = state::desired(config, nodes, &observed)?;
         let mut outcome = self.apply_all(&state::plan(&desired, &observed));
         outcome.failures.extend(state::obstacle(&desired, &observed));
-        let complaints = desired.routes.refused.iter().map(ToString::to_string);
-        let complaints = complaints.chain(observed.unreadable).chain(outcome.refused.drain(..));
+        let mut complaints = state::complaints(&desired, &observed);
+        complaints.append(&mut outcome.refused);
         // The first failure is the verdict.
-        let failures = outcome.failures.iter().skip(1).map(ToString::to_string);
-        said.complaints(complaints.chain(failures).collect());
+        complaints.extend(outcome.failures.iter().skip(1).map(ToString::to_string));
+        said.complaints(complaints);
         Ok(outcome)
     }
 
@@ -121,7 +121,6 @@ impl Said {
         self.verdict = Some(verdict.clone());
     }
 
-    /// What is wrong with others' doing, and spoils theirs alone.
     fn complaints(&mut self, complaints: BTreeSet<String>) {
         let new = complaints.difference(&self.complaints);
         let count = new.clone().count();

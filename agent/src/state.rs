@@ -2,7 +2,7 @@
 //!
 //! It composes what `bridge`, `sysctl`, `routes`, `firewall` and `cni_config` say of their parts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -206,6 +206,16 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Step> {
 pub fn obstacle(desired: &Desired, observed: &Observed) -> Option<Unready> {
     let missing = sysctl::missing(&desired.sysctls, &observed.sysctls)?;
     Some(Unready::NoBridgeNetfilter(missing.key.clone()))
+}
+
+/// What is not as it should be, by others' doing or for their sake, but keeps no pod from starting.
+pub fn complaints(desired: &Desired, observed: &Observed) -> BTreeSet<String> {
+    let refused = desired.routes.refused.iter().map(ToString::to_string);
+    let bridge = observed.bridge().into_iter();
+    let stale = bridge.flat_map(|link| desired.bridge.stale(link, &observed.addresses));
+    let used = stale.filter(|held| held.is_used(&observed.attached));
+    let kept = used.map(|held| format!("cbr0 keeps {held}: pods of an earlier podCIDR live there"));
+    refused.chain(kept).chain(observed.unreadable.iter().cloned()).collect()
 }
 
 fn batch(changes: Vec<RouteChange>) -> Option<Step> {

@@ -223,8 +223,14 @@ fn an_old_range_with_pods_keeps_its_masquerade() {
         desired(&config(), Some(&nodes), observed).unwrap().tables[&Table::Machine].clone()
     };
     assert!(table(&observed).contains("ip saddr { 10.244.9.0/24, 10.244.1.0/24 }"));
+    let complaints = |observed: &Observed| {
+        complaints(&desired(&config(), Some(&nodes), observed).unwrap(), observed)
+    };
+    let kept = "cbr0 keeps 10.244.1.1/24: pods of an earlier podCIDR live there";
+    assert_eq!(complaints(&observed), [kept.to_owned()].into());
     observed.attached.clear();
     assert!(table(&observed).contains("ip saddr { 10.244.9.0/24 }"));
+    assert!(complaints(&observed).is_empty());
 }
 
 #[test]
