@@ -23,11 +23,11 @@ const PROGRAM: u32 = 0o755;
 /// Configurations are for everybody to read.
 const READABLE: u32 = 0o644;
 
-/// How long to wait for plugins, which write a record and its elements in milliseconds.
-const PLUGIN_AT_WORK: Duration = Duration::from_secs(1);
-
 /// What the agent keeps for itself.
 const PRIVATE: u32 = 0o600;
+
+/// How long to wait for plugins, which write a record and its elements in milliseconds.
+const PLUGIN_AT_WORK: Duration = Duration::from_secs(1);
 
 /// Why a step was not carried out; the next round tries it again.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub enum ApplyError {
     BridgeGone,
     #[error(transparent)]
     Nft(#[from] NftError),
-    #[error("a plugin has been writing to table inet {} for {} s", names::PODS_TABLE, PLUGIN_AT_WORK.as_secs())]
+    #[error("a plugin has been writing to it for {} s", PLUGIN_AT_WORK.as_secs())]
     PluginAtWork,
     #[error("cannot write {path}")]
     File { path: String, source: io::Error },

@@ -107,7 +107,7 @@ pub fn plan(
     };
     let held = held(link, addresses).collect::<Vec<_>>();
     let stale = desired.stale(link, addresses);
-    let unused = stale.filter(|held| !held.is_used(attached));
+    let unused = stale.filter(|&held| !desired.keeps(held, attached));
     let mut steps = unused.map(Step::DeleteAddress).collect::<Vec<_>>();
     if link.mac != Some(desired.mac) {
         steps.push(Step::SetMac(desired.mac));
@@ -127,6 +127,12 @@ impl Bridge {
     /// Addresses of `link` that are no gateway any more.
     pub fn stale(&self, link: &Link, addresses: &[Address]) -> impl Iterator<Item = Held> {
         held(link, addresses).filter(|held| !self.addresses.contains(held))
+    }
+
+    /// Whether a stale address stays, for the sake of `attached`; but a gateway of another length is
+    /// in the way of the right one.
+    pub fn keeps(&self, held: Held, attached: &[IpAddr]) -> bool {
+        held.is_used(attached) && self.addresses.iter().all(|wanted| wanted.address != held.address)
     }
 }
 
@@ -213,6 +219,14 @@ mod tests {
         check(range, "cbr0:bridge 1400 mac=0a:58:0a:f4:01:01 10.244.1.1/24", &[], steps);
         let steps = &["add address 10.244.1.1/24 to cbr0"];
         check(range, "cbr0:bridge 1500 up mac=0a:58:0a:f4:01:01", &[], steps);
+    }
+
+    #[test]
+    fn a_gateway_with_another_length_makes_room() {
+        let wide = "cbr0:bridge 1500 up mac=0a:58:00:01:00:01 fd00:0:0:1::1/56";
+        let steps =
+            ["delete address fd00:0:0:1::1/56 of cbr0", "add address fd00:0:0:1::1/64 to cbr0"];
+        check(&["fd00:0:0:1::/64"], wide, &["fd00:0:0:1::5"], &steps);
     }
 
     #[test]

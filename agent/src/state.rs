@@ -213,7 +213,7 @@ pub fn complaints(desired: &Desired, observed: &Observed) -> BTreeSet<String> {
     let refused = desired.routes.refused.iter().map(ToString::to_string);
     let bridge = observed.bridge().into_iter();
     let stale = bridge.flat_map(|link| desired.bridge.stale(link, &observed.addresses));
-    let used = stale.filter(|held| held.is_used(&observed.attached));
+    let used = stale.filter(|&held| desired.bridge.keeps(held, &observed.attached));
     let kept = used.map(|held| format!("cbr0 keeps {held}: pods of an earlier podCIDR live there"));
     refused.chain(kept).chain(observed.unreadable.iter().cloned()).collect()
 }
