@@ -1,15 +1,18 @@
 //! kill -9 at every seam: before each system call that makes or removes something.
 //!
-//! strace kills the plugin when it enters the Nth call of a kind, for each N until it survives.
+//! strace kills the plugin when it enters the Nth call of a kind, for each N until it survives. The pods
+//! want one host port and the range has one address, so that whatever leaks is missed at once.
 
 use std::os::unix::process::ExitStatusExt;
 
+use serde_json::json;
+
+use crate::hostports::{listing, make_table, mapping};
 use crate::lab::{Call, Host, IPV6, call, command, pod};
 
 /// The calls that write files, links and netlink messages.
 const KINDS: [&str; 7] = ["openat", "write", "linkat", "rename", "unlink", "sendto", "setns"];
 
-/// One address of a family, so that a lease that leaks is missed at once.
 const TINY: (&str, &str) = ("10.244.1.0/30", "10.244.1.1");
 
 /// Calls the plugin and kills it at the `number`th call of `kind`; false if there are fewer.
@@ -27,6 +30,9 @@ fn killed(host: &Host, call: &Call<'_>, kind: &str, number: u32) -> bool {
 /// Does `test` for each seam of a call that `begin` prepares, with a fresh pod.
 fn at_each_seam(verb: &str, mut test: impl FnMut(&mut Host, net::Netns)) {
     let mut host = Host::new(&[TINY, IPV6]);
+    make_table(&host);
+    host.conf["runtimeConfig"] = json!({ "portMappings": [mapping(8080, 80, "tcp", "")] });
+    let table = listing(&host);
     let mut seams = 0;
     for kind in KINDS {
         for number in 1.. {
@@ -37,6 +43,7 @@ fn at_each_seam(verb: &str, mut test: impl FnMut(&mut Host, net::Netns)) {
             let killed = killed(&host, &call(verb, "c1", Some(&pod)), kind, number);
             test(&mut host, pod);
             assert_eq!(host.traces(), [""; 0], "killed before {kind} number {number}");
+            assert_eq!(listing(&host), table, "killed before {kind} number {number}");
             if !killed {
                 break;
             }

@@ -38,15 +38,15 @@ fn machine() -> Host {
     host
 }
 
-fn make_table(host: &Host) {
+pub(crate) fn make_table(host: &Host) {
     host.netns.run(|| nft::apply(TABLE)).unwrap().unwrap();
 }
 
-fn listing(host: &Host) -> String {
+pub(crate) fn listing(host: &Host) -> String {
     host.netns.run(|| nft::list("kubenet-pods")).unwrap().unwrap().unwrap_or_default()
 }
 
-fn mapping(host_port: u16, container_port: u16, protocol: &str, host_ip: &str) -> Value {
+pub(crate) fn mapping(host_port: u16, container_port: u16, protocol: &str, host_ip: &str) -> Value {
     json!({
         "hostPort": host_port, "containerPort": container_port, "protocol": protocol,
         "hostIP": host_ip,
