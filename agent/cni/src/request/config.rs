@@ -29,15 +29,18 @@ pub(crate) struct Config {
     pub(crate) host_ports: Vec<HostPort>,
 }
 
-/// As CNI's conventions have it ("dynamic plugin specific fields", `portMappings`).
+/// As CNI's conventions have it ("dynamic plugin specific fields", `portMappings`), or with the
+/// capitals that containerd writes (`PortMapping` in go-cni has no JSON names, and Go reads both).
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct PortMapping {
+    #[serde(alias = "HostPort")]
     host_port: i64,
+    #[serde(alias = "ContainerPort")]
     container_port: i64,
-    #[serde(default)]
+    #[serde(default, alias = "Protocol")]
     protocol: String,
-    #[serde(default, rename = "hostIP")]
+    #[serde(default, rename = "hostIP", alias = "HostIP")]
     host_ip: String,
 }
 

@@ -232,8 +232,14 @@ fn port_mappings_are_read_as_runtimes_write_them() {
         { "hostPort": 8080, "containerPort": 80, "protocol": "UDP", "hostIP": "192.0.2.1" },
         { "hostPort": 0, "containerPort": 81, "protocol": "tcp" },
         { "hostPort": 9090, "containerPort": 90, "hostIP": "::" },
+        { "HostPort": 7070, "ContainerPort": 70, "Protocol": "tcp", "HostIP": "" },
     ]);
-    let expected = ["Tcp None 8080>80", "Tcp Some(::) 9090>90", "Udp Some(192.0.2.1) 8080>80"];
+    let expected = [
+        "Tcp None 7070>70",
+        "Tcp None 8080>80",
+        "Tcp Some(::) 9090>90",
+        "Udp Some(192.0.2.1) 8080>80",
+    ];
     assert_eq!(ports(&mappings).unwrap(), expected);
     assert!(ports(&Value::Null).unwrap().is_empty() && ports(&json!([])).unwrap().is_empty());
 }
