@@ -1,1 +1,29 @@
-//! The lab: to be completed.
+//! The lab: a real Kubernetes on one machine, each machine of it a set of namespaces.
+//!
+//! Everything in it ends with the process that made it. What the kernel does not end by itself
+//! (cgroups, a module, files) is written down in [`traces`] before it is made.
+
+pub mod api;
+pub mod artifacts;
+pub mod cgroup;
+pub mod checks;
+pub mod control_plane;
+pub mod demo;
+pub mod fake;
+pub mod host;
+pub mod image;
+pub mod kubernetes;
+pub mod lab;
+pub mod machine;
+pub mod measure;
+pub mod network;
+pub mod pki;
+pub mod place;
+pub mod program;
+pub mod report;
+pub mod say;
+pub mod signals;
+pub mod stages;
+pub mod traces;
+pub mod wait;
+pub mod workload;

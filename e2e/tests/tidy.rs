@@ -65,7 +65,10 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test asks git and cargo, nothing at run time does")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test asks git and cargo, nothing at run time does"
+)]
 fn output(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).current_dir(root()).output().unwrap();
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
@@ -80,7 +83,8 @@ fn files() -> Vec<String> {
 
 fn sources() -> Vec<Source> {
     let paths = files().into_iter().filter(|path| path.ends_with(".rs"));
-    let read = |path: String| Source { text: fs::read_to_string(root().join(&path)).unwrap(), path };
+    let read =
+        |path: String| Source { text: fs::read_to_string(root().join(&path)).unwrap(), path };
     let sources = paths.map(read).collect::<Vec<_>>();
     assert!(sources.len() > 20, "found only {} Rust files", sources.len());
     sources
@@ -95,7 +99,8 @@ fn none(broken: &[String]) {
 fn no_file_is_long() {
     let mut broken = Vec::new();
     for source in sources() {
-        let (lines, production) = (source.text.lines().count(), source.production().lines().count());
+        let (lines, production) =
+            (source.text.lines().count(), source.production().lines().count());
         if lines > LINES_WITH_TESTS || (production > LINES && !source.is_test()) {
             broken.push(format!("{}: {production} lines, {lines} with tests", source.path));
         }

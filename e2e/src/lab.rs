@@ -1,0 +1,148 @@
+//! A whole lab: control plane, machines, and a host outside of the cluster.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::artifacts::{self, Artifacts};
+use crate::control_plane::{self, ControlPlane};
+use crate::kubernetes::Kubernetes;
+use crate::machine::{Machine, Parts};
+use crate::network::{self, Switch};
+use crate::pki::Pki;
+use crate::place::Place;
+use crate::say::{say, timed};
+use crate::traces::{Logs, Trace, Traces, Whose};
+use crate::{api, host, image, signals, traces};
+
+/// Number of the host outside on the switch.
+pub const OUTSIDE: u8 = 9;
+
+/// Numbers of the machines.
+const MACHINES: [u8; 2] = [11, 12];
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running lab; it ends with this.
+#[derive(Debug)]
+pub struct Lab {
+    pub control_plane: ControlPlane,
+    pub machines: Vec<Machine>,
+    /// On the nodes' link, without a route to pods: what it sees is what the world sees.
+    pub outside: Place,
+    pub switch: Switch,
+    pub traces: Traces,
+    pub artifacts: Artifacts,
+}
+
+/// Where labs have their folders.
+pub fn base() -> PathBuf {
+    artifacts::target().join("lab")
+}
+
+/// Ends what earlier labs left, and opens the list of traces of a new one.
+pub fn begin() -> Result<Traces> {
+    let lost = traces::sweep(&base(), Whose::Lost)?;
+    if lost > 0 {
+        say(format_args!("  cleaned up behind {lost} lab(s) that did not end properly"));
+    }
+    let traces = Traces::new(&base())?;
+    signals::end_lab_when_asked(&traces)?;
+    Ok(traces)
+}
+
+/// Does `work` with a new lab, and ends the lab if it fails.
+pub fn with<T>(work: impl FnOnce(&mut Lab) -> Result<T>) -> Result<(Lab, T)> {
+    let traces = begin()?;
+    let result = Lab::up(&traces).and_then(|mut lab| {
+        let done = work(&mut lab)?;
+        Ok((lab, done))
+    });
+    if result.is_err() {
+        say(format_args!("logs: {}", traces.log("*").display()));
+        traces.end(Logs::Keep)?;
+    }
+    result
+}
+
+impl Lab {
+    /// Builds and starts everything, down to agents that have their Nodes Ready.
+    pub fn up(traces: &Traces) -> Result<Self> {
+        say("the lab");
+        host::prepare(traces)?;
+        let kubernetes = Kubernetes::find_or_build(traces)?;
+        let artifacts = artifacts::build(traces)?;
+        let image = traces.folder().join("probe.tar");
+        image::write(&image, &artifacts.probe)?;
+        let pki = Pki::new(&traces.folder().join("pki"), &control_plane::url())?;
+        let switch = Switch::open(traces, &artifacts.probe)?;
+        let parts = Parts {
+            traces,
+            switch: &switch,
+            pki: &pki,
+            kubernetes: &kubernetes,
+            artifacts: &artifacts,
+            image: &image,
+        };
+        let mut machines = timed("machines with containerd", || {
+            MACHINES
+                .map(|number| Machine::open(parts, number))
+                .into_iter()
+                .collect::<Result<Vec<_>>>()
+        })?;
+        let control_plane = timed("control plane", || {
+            ControlPlane::start(traces, &switch, &pki, &kubernetes, &artifacts)
+        })?;
+        timed("kubelets, kube-proxies and agents", || {
+            machines.iter_mut().try_for_each(|machine| {
+                machine.import(&image)?;
+                machine.join(parts)?;
+                machine.start_agent()
+            })
+        })?;
+        let outside = outside(traces, &switch, &artifacts.probe)?;
+        let traces = traces.clone();
+        let lab = Self { control_plane, machines, outside, switch, traces, artifacts };
+        timed("Nodes Ready", || lab.wait_for_nodes())?;
+        Ok(lab)
+    }
+
+    fn wait_for_nodes(&self) -> Result<()> {
+        self.control_plane.observer.wait("all Nodes are Ready", PATIENCE, |cluster| {
+            let ready = |machine: &Machine| {
+                cluster.nodes.get(machine.name()).is_some_and(|node| node.at(api::READY).is_some())
+            };
+            self.machines.iter().all(ready).then_some(())
+        })
+    }
+
+    /// Ends it all, and says if something would not end.
+    pub fn down(self, logs: Logs) -> Result<()> {
+        let traces = self.traces.clone();
+        drop(self);
+        traces.end(logs)
+    }
+
+    /// Leaves it running when this process ends.
+    pub fn keep(self) -> Result<()> {
+        self.traces.note(&Trace::Kept)?;
+        self.switch.keep()?;
+        self.outside.keep()?;
+        self.control_plane.place.keep()?;
+        self.machines.into_iter().try_for_each(|machine| machine.place.keep())
+    }
+}
+
+/// The host outside, with its server.
+fn outside(traces: &Traces, switch: &Switch, probe: &Path) -> Result<Place> {
+    let place = Place::open(traces, "outside", probe)?;
+    switch.plug(&place, OUTSIDE)?;
+    place.start("probe", place.command(probe).arg("serve"))?;
+    Ok(place)
+}
+
+/// Addresses of the host outside.
+pub fn outside_addresses() -> common::PerFamily<std::net::IpAddr> {
+    network::addresses(OUTSIDE)
+}

@@ -1,0 +1,248 @@
+//! A machine of the cluster: containerd, kubelet, kube-proxy and a kubenet agent in one place.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use common::names;
+use serde_json::Value;
+
+use crate::artifacts::Artifacts;
+use crate::cgroup;
+use crate::host;
+use crate::image;
+use crate::kubernetes::Kubernetes;
+use crate::network::{self, Switch};
+use crate::pki::Pki;
+use crate::place::{Place, Process};
+use crate::program::{command, output};
+use crate::traces::Traces;
+use crate::wait::eventually;
+
+/// As a machine of its own would have it; /run is the machine's.
+const CONTAINERD: &str = "/run/containerd/containerd.sock";
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running machine.
+#[derive(Debug)]
+pub struct Machine {
+    pub place: Place,
+    pub number: u8,
+    /// None while a scenario has it stopped.
+    pub agent: Option<Process>,
+    agent_program: PathBuf,
+    plugin: PathBuf,
+    agent_kubeconfig: PathBuf,
+    folder: PathBuf,
+}
+
+/// What there is to say of a machine's cbr0.
+#[derive(Clone, Debug)]
+pub struct Bridge {
+    /// In bytes.
+    pub mtu: u64,
+    pub addresses: Vec<Address>,
+}
+
+/// An address and the length of its prefix.
+#[derive(Clone, Copy, Debug)]
+pub struct Address {
+    pub ip: IpAddr,
+    pub length: u64,
+}
+
+/// What a machine is made of.
+#[derive(Clone, Copy)]
+pub struct Parts<'a> {
+    pub traces: &'a Traces,
+    pub switch: &'a Switch,
+    pub pki: &'a Pki,
+    pub kubernetes: &'a Kubernetes,
+    pub artifacts: &'a Artifacts,
+    /// The tar file of the lab's image.
+    pub image: &'a Path,
+}
+
+impl Machine {
+    /// Opens the place and starts containerd; its kubelet comes when there is an API server.
+    pub fn open(parts: Parts<'_>, number: u8) -> Result<Self> {
+        let name = format!("node{}", number - 10);
+        let folder = parts.traces.folder().join(&name);
+        fs::create_dir_all(&folder)?;
+        cgroup::create(parts.traces, &parts.traces.name(), &name)?;
+        let place = Place::open(parts.traces, &name, &parts.artifacts.probe)?;
+        parts.switch.plug(&place, number)?;
+        let control_plane = network::addresses(crate::control_plane::NUMBER);
+        // The interface with the default route is the uplink.
+        place.ip(&format!(
+            "route add default via {}\nroute add default via {}",
+            control_plane.v4, control_plane.v6
+        ))?;
+        let agent_kubeconfig = parts.pki.kubeconfig("kubenet-agent", "kubenet-agent", "")?;
+        let machine = Self {
+            place,
+            number,
+            agent: None,
+            agent_program: parts.artifacts.agent.clone(),
+            plugin: parts.artifacts.plugin.clone(),
+            agent_kubeconfig,
+            folder,
+        };
+        machine.start_containerd()?;
+        Ok(machine)
+    }
+
+    /// The name of the machine and of its Node.
+    pub fn name(&self) -> &str {
+        &self.place.name
+    }
+
+    fn start_containerd(&self) -> Result<()> {
+        let program = host::find("containerd").context("containerd is not installed")?;
+        let version = output(command(&program).arg("--version"))?;
+        // containerd 2 renamed its plugins, and reads the old names only in an old file.
+        let config = self.file("containerd.toml", &containerd_config(&version))?;
+        let mut containerd = self.place.command(program);
+        self.place.start("containerd", containerd.arg("--config").arg(config)).map(drop)
+    }
+
+    /// Waits for containerd, and brings the image.
+    pub fn import(&self, image: &Path) -> Result<()> {
+        let ctr =
+            host::find("ctr").context("ctr, which comes with containerd, is not installed")?;
+        let ctr = || {
+            let mut ctr = self.place.command(&ctr);
+            ctr.args(["--address", CONTAINERD, "--namespace", "k8s.io"]);
+            ctr
+        };
+        eventually("containerd answers", PATIENCE, || Ok(output(ctr().arg("version")).ok()))?;
+        output(ctr().args(["images", "import"]).arg(image)).map(drop)
+    }
+
+    /// Starts kubelet and kube-proxy.
+    pub fn join(&self, parts: Parts<'_>) -> Result<()> {
+        let name = self.name();
+        let user = format!("system:node:{name}");
+        let kubeconfig = parts.pki.kubeconfig(name, &user, "system:nodes")?;
+        let config = self.file("kubelet.yaml", &kubelet_config(&parts.traces.name(), name))?;
+        let addresses = network::addresses(self.number);
+        let mut kubelet = self.place.command(parts.kubernetes.program("kubelet")?);
+        kubelet.arg("--config").arg(config).arg("--kubeconfig").arg(kubeconfig);
+        kubelet.arg(format!("--hostname-override={name}"));
+        kubelet.arg(format!("--node-ip={},{}", addresses.v4, addresses.v6));
+        kubelet.args(["--cert-dir=/var/lib/kubelet/pki", "--v=2"]);
+        self.place.start("kubelet", &mut kubelet)?;
+        let kubeconfig = parts.pki.kubeconfig("kube-proxy", "system:kube-proxy", "")?;
+        let config = self.file("kube-proxy.yaml", &proxy_config(&kubeconfig, name))?;
+        let mut proxy = self.place.command(parts.kubernetes.program("kube-proxy")?);
+        self.place.start("kube-proxy", proxy.arg("--config").arg(config)).map(drop)
+    }
+
+    /// The agent's command line, as a systemd unit would have it.
+    pub fn agent_command(&self) -> Command {
+        let mut agent = self.place.command(&self.agent_program);
+        agent.arg("--kubeconfig").arg(&self.agent_kubeconfig);
+        agent.arg("--node-name").arg(self.name());
+        agent.args(["--cluster-cidr", network::CLUSTER_CIDRS]);
+        agent.arg("--plugin").arg(&self.plugin);
+        agent
+    }
+
+    /// Starts the agent.
+    pub fn start_agent(&mut self) -> Result<()> {
+        self.agent = Some(self.place.start("kubenet-agent", &mut self.agent_command())?);
+        Ok(())
+    }
+
+    /// cbr0 as `ip` shows it.
+    pub fn bridge(&self) -> Result<Bridge> {
+        let text = self.place.output(&["ip", "-json", "address", "show", "dev", names::BRIDGE])?;
+        let links = serde_json::from_str::<Value>(&text)?;
+        let link = &links[0];
+        let addresses = link["addr_info"].as_array().into_iter().flatten();
+        let addresses = addresses.filter(|address| address["scope"] == "global").map(|address| {
+            let ip = address["local"].as_str().unwrap_or_default().parse()?;
+            let length = address["prefixlen"].as_u64().unwrap_or_default();
+            Ok(Address { ip, length })
+        });
+        Ok(Bridge {
+            mtu: link["mtu"].as_u64().with_context(|| format!("no MTU in {link}"))?,
+            addresses: addresses.collect::<Result<_>>()?,
+        })
+    }
+
+    fn file(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.folder.join(name);
+        fs::write(&path, text).with_context(|| path.display().to_string())?;
+        Ok(path)
+    }
+}
+
+/// Without AppArmor, which would need a profile loaded into the host; without a negative
+/// `oom_score_adj`, for which a container that runs the lab may lack `CAP_SYS_RESOURCE`.
+fn containerd_config(version: &str) -> String {
+    let image = image::NAME;
+    if version.contains(" 1.") || version.contains(" v1.") {
+        format!(
+            "version = 2
+[grpc]
+  address = \"{CONTAINERD}\"
+[plugins.'io.containerd.grpc.v1.cri']
+  sandbox_image = \"{image}\"
+  disable_apparmor = true
+  restrict_oom_score_adj = true
+"
+        )
+    } else {
+        format!(
+            "version = 3
+[grpc]
+  address = \"{CONTAINERD}\"
+[plugins.'io.containerd.cri.v1.images'.pinned_images]
+  sandbox = \"{image}\"
+[plugins.'io.containerd.cri.v1.runtime']
+  disable_apparmor = true
+  restrict_oom_score_adj = true
+"
+        )
+    }
+}
+
+fn kubelet_config(lab: &str, machine: &str) -> String {
+    format!(
+        "apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+authentication: {{anonymous: {{enabled: true}}, webhook: {{enabled: false}}}}
+authorization: {{mode: AlwaysAllow}}
+cgroupDriver: cgroupfs
+cgroupRoot: /{lab}/{machine}
+containerRuntimeEndpoint: unix://{CONTAINERD}
+enforceNodeAllocatable: []
+evictionHard: {{nodefs.available: \"1%\", imagefs.available: \"1%\"}}
+failCgroupV1: false
+failSwapOn: false
+imageGCHighThresholdPercent: 100
+localStorageCapacityIsolation: false
+resolvConf: \"\"
+"
+    )
+}
+
+fn proxy_config(kubeconfig: &Path, machine: &str) -> String {
+    format!(
+        "apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+mode: nftables
+hostnameOverride: {machine}
+clientConnection: {{kubeconfig: \"{}\"}}
+clusterCIDR: \"{}\"
+conntrack: {{maxPerCore: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}}
+",
+        kubeconfig.display(),
+        network::CLUSTER_CIDRS
+    )
+}

@@ -1,0 +1,201 @@
+//! `make test`: its stages, each with its time and its budget, and one honest sum at the end.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::artifacts::{cargo, source};
+use crate::program::{command, run_for_text};
+use crate::say::say;
+use crate::traces::{Logs, Traces};
+use crate::{host, lab};
+
+/// The crates, each of which must build without the features that the others switch on.
+const CRATES: [&str; 8] =
+    ["common", "process", "net", "cni", "agent", "controller", "probe", "e2e"];
+
+/// One step of the test.
+struct Stage {
+    name: String,
+    arguments: Vec<String>,
+    /// What it may take on two cores once dependencies are built, in seconds.
+    budget: u64,
+    wanted: Wanted,
+}
+
+/// What a stage must do to pass.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Success,
+    Failure,
+    /// Success, and the tests that it ran are counted.
+    Tests,
+}
+
+/// How many tests and other checks passed and failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    passed: u32,
+    failed: u32,
+}
+
+/// Runs all stages, also after one that failed.
+pub fn run() -> Result<()> {
+    let traces = lab::begin()?;
+    let result = run_stages(&traces);
+    let logs = if result.is_ok() { Logs::Remove } else { Logs::Keep };
+    traces.end(logs)?;
+    result
+}
+
+fn run_stages(traces: &Traces) -> Result<()> {
+    host::prepare(traces)?;
+    let mut total = Tally::default();
+    for stage in stages() {
+        let tally = stage.run(traces)?;
+        total.passed += tally.passed;
+        total.failed += tally.failed;
+    }
+    say(format_args!("{} passed, {} failed", total.passed, total.failed));
+    if total.failed > 0 {
+        bail!("logs: {}", traces.log("*").display());
+    }
+    Ok(())
+}
+
+fn stages() -> Vec<Stage> {
+    let clippy = "clippy --workspace --all-targets --locked -- -D warnings";
+    let tests = "test --workspace --exclude e2e --locked --no-fail-fast";
+    let mut stages = vec![
+        Stage::new("format", "fmt --all --check", 10, Wanted::Success),
+        Stage::new("clippy", clippy, 120, Wanted::Success),
+    ];
+    for name in CRATES {
+        let check = format!("check --locked -p {name}");
+        stages.push(Stage::new(&format!("{name} alone"), &check, 60, Wanted::Success));
+    }
+    stages.extend([
+        // Cargo fails where the tree has no such crate, which is what is wanted here.
+        Stage::new(
+            "no API client in the plugin",
+            "tree -p cni -i kube-client",
+            10,
+            Wanted::Failure,
+        ),
+        Stage::new("unit, namespace and process tests", tests, 240, Wanted::Tests),
+        Stage::new("house rules", "test -p e2e --locked --lib --test tidy", 60, Wanted::Tests),
+        Stage::new(
+            "scenarios on real kubelets",
+            "test -p e2e --locked --test scenarios",
+            180,
+            Wanted::Tests,
+        ),
+    ]);
+    stages
+}
+
+impl Stage {
+    fn new(name: &str, arguments: &str, budget: u64, wanted: Wanted) -> Self {
+        let arguments = arguments.split(' ').map(str::to_owned).collect();
+        Self { name: name.to_owned(), arguments, budget, wanted }
+    }
+
+    fn command(&self) -> Command {
+        let mut cargo = command(cargo());
+        cargo.current_dir(source()).args(&self.arguments).env("CARGO_TERM_COLOR", "never");
+        cargo
+    }
+
+    fn run(&self, traces: &Traces) -> Result<Tally> {
+        let start = Instant::now();
+        let log = self.name.replace([' ', ','], "-");
+        let (success, text) = run_for_text(traces, &self.name, &log, &mut self.command())?;
+        let tally = self.judge(success, &text);
+        let (time, budget) = (start.elapsed(), Duration::from_secs(self.budget));
+        let late = if time > budget { ", OVER BUDGET" } else { "" };
+        if tally.failed > 0 {
+            say(failures(&text));
+        }
+        say(format_args!(
+            "{:<36} {:>4} passed {:>3} failed  {:>6.1} s of {} s{late}",
+            self.name,
+            tally.passed,
+            tally.failed,
+            time.as_secs_f64(),
+            self.budget
+        ));
+        Ok(tally)
+    }
+
+    fn judge(&self, success: bool, text: &str) -> Tally {
+        let one = |good: bool| Tally { passed: u32::from(good), failed: u32::from(!good) };
+        match self.wanted {
+            Wanted::Success => one(success),
+            Wanted::Failure => one(!success && text.contains("did not match any packages")),
+            Wanted::Tests => {
+                let mut tally = counted(text);
+                // What does not compile or dies has no result of its own, and none at all is one.
+                if (!success && tally.failed == 0) || tally == Tally::default() {
+                    tally.failed += 1;
+                }
+                tally
+            }
+        }
+    }
+}
+
+/// The sum of all `test result: ok. 5 passed; 0 failed; …`.
+fn counted(text: &str) -> Tally {
+    let mut tally = Tally::default();
+    for line in text.lines().filter(|line| line.starts_with("test result: ")) {
+        let words = line.split([' ', ';']).collect::<Vec<_>>();
+        let number = |what| {
+            let place = words.iter().position(|word| *word == what).unwrap_or_default();
+            words.get(place.wrapping_sub(1)).and_then(|word| word.parse().ok()).unwrap_or(0)
+        };
+        tally.passed += number("passed");
+        tally.failed += number("failed");
+    }
+    tally
+}
+
+/// What libtest, or a compiler, says of failures: the end of it if there is no more to tell by.
+fn failures(text: &str) -> String {
+    let lines = text.lines().collect::<Vec<_>>();
+    let start = lines.iter().position(|line| *line == "failures:" || line.starts_with("error"));
+    let start = start.unwrap_or_else(|| lines.len().saturating_sub(40));
+    lines[start..].iter().take(120).map(|line| format!("    {line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_all_test_programs_are_summed() {
+        let text = "running 2 tests\n\
+            test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n\
+            test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out\n";
+        assert_eq!(counted(text), Tally { passed: 6, failed: 2 });
+    }
+
+    #[test]
+    fn a_stage_that_ran_no_test_fails() {
+        let stage = Stage::new("tests", "test", 1, Wanted::Tests);
+        assert_eq!(stage.judge(true, "").failed, 1);
+        assert_eq!(stage.judge(false, "error: could not compile").failed, 1);
+        let text = "test result: ok. 5 passed; 0 failed;";
+        assert_eq!(stage.judge(true, text), Tally { passed: 5, failed: 0 });
+        assert_eq!(stage.judge(false, text), Tally { passed: 5, failed: 1 });
+    }
+
+    #[test]
+    fn an_absent_crate_is_told_from_a_cargo_that_fails() {
+        let stage = Stage::new("tree", "tree", 1, Wanted::Failure);
+        let absent = "error: package ID specification `kube-client` did not match any packages";
+        assert_eq!(stage.judge(false, absent).passed, 1);
+        assert_eq!(stage.judge(false, "error: no such manifest").failed, 1);
+        assert_eq!(stage.judge(true, "kube-client v5").failed, 1);
+    }
+}
