@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use net::link::{Hairpin, LinkChange, VethSpec};
+use net::link::{AddrGen, Hairpin, LinkChange, VethSpec};
 use net::{Mac, Netlink, Netns};
 use tempfile::TempDir;
 
@@ -111,7 +111,10 @@ fn uplink(netns: &Netns, switch: &Netns) {
     };
     let eth0 = outside.create_veth(&spec).unwrap().container;
     let mut inside = netns.run(Netlink::open).unwrap().unwrap();
-    inside.set_link(eth0, &LinkChange { up: Some(true), ..LinkChange::default() }).unwrap();
+    // An address of its own would be seen first tentative, then not.
+    let quiet = Some(AddrGen::None);
+    let up = LinkChange { up: Some(true), addr_gen: quiet, ..LinkChange::default() };
+    inside.set_link(eth0, &up).unwrap();
     inside.add_address(eth0, "192.0.2.1".parse().unwrap(), 24).unwrap();
     inside.add_address(eth0, "2001:db8::1".parse().unwrap(), 64).unwrap();
 }
