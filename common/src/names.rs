@@ -58,3 +58,8 @@ pub const PODS_TABLE_LOCK_FILE: &str = "pods-table.lock";
 /// Field managers of our PATCHes.
 pub const CONTROLLER: &str = "kubenet-controller";
 pub const AGENT: &str = "kubenet-agent";
+
+/// Ports of the loopback interface where the programs answer /livez, /readyz and /metrics; no
+/// component of Kubernetes uses them.
+pub const CONTROLLER_PORT: u16 = 10275;
+pub const AGENT_PORT: u16 = 10276;

@@ -1,10 +1,13 @@
-//! What both long-lived programs need: logs, settings, signals, the API client, the watch of Nodes.
+//! What both long-lived programs need: logs, settings, signals, the API client, the watch of Nodes,
+//! and what they answer about themselves.
 //!
 //! It decides nothing about the network. Wire types of the API end here: [`nodes`] turns them into
 //! `common`'s values.
 
 pub mod client;
 pub mod nodes;
+pub mod ready;
+pub mod serve;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;
