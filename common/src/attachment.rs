@@ -70,8 +70,15 @@ impl AttachmentId {
 
     /// Whose host link carries this `alias`; none if it is no link of ours.
     pub fn of_alias(alias: &str) -> Option<Self> {
-        alias.strip_prefix(ALIAS_PREFIX)?.split(' ').next()?.parse().ok()
+        read_alias(alias).map(|(id, _)| id)
     }
+}
+
+/// What the alias of a host link says: whose it is, and the addresses.
+pub fn read_alias(alias: &str) -> Option<(AttachmentId, Vec<IpAddr>)> {
+    let mut words = alias.strip_prefix(ALIAS_PREFIX)?.split(' ');
+    let id = words.next()?.parse().ok()?;
+    Some((id, words.filter_map(|word| word.parse().ok()).collect()))
 }
 
 /// Begins the alias of each host link.
@@ -256,7 +263,8 @@ mod tests {
             host_ports: Vec::new(),
         };
         assert!(record.alias().len() <= 255 && record.alias().ends_with(":7777"));
-        assert_eq!(AttachmentId::of_alias(&record.alias()), Some(id));
+        assert_eq!(AttachmentId::of_alias(&record.alias()), Some(id.clone()));
+        assert_eq!(read_alias(&record.alias()), Some((id, record.addresses)));
         assert_eq!(AttachmentId::of_alias("somebody else's"), None);
     }
 

@@ -41,20 +41,19 @@ pub(crate) fn publish(state: &State, id: &AttachmentId, record: &Attachment) -> 
         let _lock = table_lock(state)?;
         state.write_record(id, record)?;
         Ok::<_, Error>(match add(&mut nftables, &elements)? {
-            Added::All => Some(None),
-            Added::Conflict(element) => Some(Some(element)),
             Added::None(why) => {
                 missing = why;
                 None
             }
+            added => Some(added),
         })
     })?;
     match added {
-        Some(None) => Ok(()),
-        Some(Some(element)) => Err(Error::HostPortTaken {
+        Some(Added::Conflict(element)) => Err(Error::HostPortTaken {
             port: port_of(&element),
             owner: owner(state, id, &element)?,
         }),
+        Some(_) => Ok(()),
         None => Err(Error::TryLater(format!("{missing}: kubenet's agent makes it"))),
     }
 }
@@ -63,6 +62,8 @@ fn add(nftables: &mut Nftables, elements: &[Element]) -> Result<Added, Error> {
     match nftables.add_elements(names::PODS_TABLE, elements) {
         Ok(()) => Ok(Added::All),
         Err(error @ ElementsError::TableMissing { .. }) => Ok(Added::None(error.to_string())),
+        // It was, and has come before anybody could ask which set it is that is missing.
+        Err(ElementsError::Net(error)) if error.is_missing() => Ok(Added::None(error.to_string())),
         Err(ElementsError::Exists { element }) => {
             // A rebuild between two attempts has added all of them, from the record.
             let lacking = nftables.missing_elements(names::PODS_TABLE, elements)?;

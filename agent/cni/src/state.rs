@@ -10,10 +10,12 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use common::attachment::AttachmentId;
 use common::names;
 use net::sysctl::Sysctl;
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
@@ -32,7 +34,9 @@ pub(crate) const LOCK_LIMIT: Duration = Duration::from_secs(2);
 
 const CLAIMS: &str = "claims";
 const POOLS: &str = "pools";
-const BOOT_ID_LOCK: &str = "boot-id.lock";
+
+/// Held while the directory is voided or restored.
+const LOCK_FILE: &str = "state.lock";
 
 /// What identifies this boot (random(4)).
 const BOOT_ID: &str = "kernel/random/boot_id";
@@ -50,14 +54,24 @@ impl State {
     }
 
     /// The state under `root`, which is made where it is missing; what an earlier boot left is void.
-    pub(crate) fn open(root: &Path) -> Result<Self, Error> {
+    ///
+    /// Where the leases are lost, those of `living` attachments are made anew before another is given:
+    /// `leases` is there only with all of them in it.
+    pub(crate) fn open(
+        root: &Path,
+        living: impl FnOnce() -> Result<Vec<(AttachmentId, Vec<IpAddr>)>, Error>,
+    ) -> Result<Self, Error> {
         let state = Self::at(root);
         state.make_directories()?;
-        let found = statfs(root).map_err(io::Error::from);
-        let found = found.during(|| format!("look at {}", root.display()))?;
-        // A tmpfs ends with the boot, and its content with it.
-        if found.filesystem_type() != TMPFS_MAGIC {
+        if state.is_of_this_boot()? && state.path(names::LEASES).exists() {
+            return Ok(state);
+        }
+        let _lock = locked(&state.path(LOCK_FILE), Lock::Exclusive, "the state directory")?;
+        if !state.is_of_this_boot()? {
             state.void_earlier_boot()?;
+        }
+        if !state.path(names::LEASES).exists() {
+            state.restore(&living()?)?;
         }
         Ok(state)
     }
@@ -66,37 +80,46 @@ impl State {
         self.root.join(name)
     }
 
+    /// All but that of the leases.
     fn make_directories(&self) -> Result<(), Error> {
-        for name in [CLAIMS, names::LEASES, names::ATTACHMENTS, POOLS] {
-            let path = self.path(name);
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
-            made.during(|| format!("make directory {}", path.display()))?;
-        }
-        Ok(())
+        [CLAIMS, names::ATTACHMENTS, POOLS]
+            .iter()
+            .try_for_each(|name| make_directory(&self.path(name)))
     }
 
+    /// A tmpfs ends with the boot, and its content with it.
+    fn is_of_this_boot(&self) -> Result<bool, Error> {
+        let found = statfs(&self.root).map_err(io::Error::from);
+        let found = found.during(|| format!("look at {}", self.root.display()))?;
+        if found.filesystem_type() == TMPFS_MAGIC {
+            return Ok(true);
+        }
+        let boot = boot_id()?;
+        Ok(fs::read_to_string(self.path(names::BOOT_ID_FILE)).is_ok_and(|marked| marked == boot))
+    }
+
+    /// The marker comes last: what a process leaves that is killed here is voided by the next.
     fn void_earlier_boot(&self) -> Result<(), Error> {
-        let boot = Sysctl::default().read(BOOT_ID).during(|| format!("read {BOOT_ID}"))?;
-        let marker = self.path(names::BOOT_ID_FILE);
-        let is_of_this_boot = || fs::read_to_string(&marker).is_ok_and(|text| text == boot);
-        if is_of_this_boot() {
-            return Ok(());
-        }
-        let _lock = locked(&self.path(BOOT_ID_LOCK), Lock::Exclusive, "the state directory")?;
-        if is_of_this_boot() {
-            return Ok(());
-        }
-        // Claims last: what is left by a process that is killed here is voided by the next.
         for name in [names::ATTACHMENTS, names::LEASES, POOLS, CLAIMS] {
             let path = self.path(name);
             let removed = missing_is_fine(fs::remove_dir_all(&path));
             removed.during(|| format!("remove {} of an earlier boot", path.display()))?;
         }
         self.make_directories()?;
-        let new = self.path(&format!("{}.new", names::BOOT_ID_FILE));
-        let written = fs::write(&new, &boot).and_then(|()| fs::rename(&new, &marker));
+        let marker = self.path(names::BOOT_ID_FILE);
+        let new = marker.with_extension("new");
+        let written = fs::write(&new, boot_id()?).and_then(|()| fs::rename(&new, &marker));
         written.during(|| format!("write {}", marker.display()))
     }
+}
+
+fn boot_id() -> Result<String, Error> {
+    Sysctl::default().read(BOOT_ID).during(|| format!("read {BOOT_ID}"))
+}
+
+fn make_directory(path: &Path) -> Result<(), Error> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.during(|| format!("make directory {}", path.display()))
 }
 
 /// How a lock is held.

@@ -142,6 +142,12 @@ pub(crate) fn is_of(link: &Link, id: &AttachmentId) -> bool {
         && alias.is_none_or(|text| AttachmentId::of_alias(text).as_ref() == Some(id))
 }
 
+/// All attachments that live, as their host ends tell.
+pub(crate) fn living(host: &mut Netlink) -> Result<Vec<(AttachmentId, Vec<IpAddr>)>, NetError> {
+    let links = host.links()?.into_iter().filter(|link| link.kind == Kind::Veth);
+    Ok(links.filter_map(|link| attachment::read_alias(&link.alias?)).collect())
+}
+
 /// Deletes the pair of `id`, if there is one.
 pub(crate) fn delete(host: &mut Netlink, id: &AttachmentId) -> Result<(), NetError> {
     let Some(link) = find(host, id)? else { return Ok(()) };

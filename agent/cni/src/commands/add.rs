@@ -39,7 +39,7 @@ pub(crate) fn add(
         let separator = if more.is_empty() { "" } else { ": " };
         Error::TryLater(format!("{reason}{separator}{more}"))
     })?;
-    let state = State::open(&config.state_dir)?;
+    let state = State::open(&config.state_dir, || Ok(veth::living(&mut host)?))?;
     let mut machine = Machine { host, bridge, state, netns };
     let claim = machine.claim(target)?;
     let attached = machine.attach(&claim, config);

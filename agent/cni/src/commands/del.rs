@@ -17,7 +17,10 @@ pub(crate) fn del(id: &AttachmentId, state_dir: &Path) -> Result<(), Error> {
     let state = State::at(state_dir);
     let claim = match state.existing_claim(id)? {
         // Somebody has removed the claim alone.
-        None if state.record(id)?.is_some() => Some(State::open(state_dir)?.claim(id)?.0),
+        None if state.record(id)?.is_some() => {
+            let state = State::open(state_dir, || Ok(veth::living(&mut host)?))?;
+            Some(state.claim(id)?.0)
+        }
         claim => claim,
     };
     match claim {

@@ -14,11 +14,8 @@ use crate::veth;
 /// Goes on after an error, and reports the first.
 pub(crate) fn gc(valid: &BTreeSet<AttachmentId>, state_dir: &Path) -> Result<(), Error> {
     let mut found = State::at(state_dir).ids()?.into_iter().collect::<BTreeSet<_>>();
-    // Links whose records are lost.
-    let links = Netlink::open()?.links()?;
-    let named = links.iter().filter_map(|link| Some((link, link.alias.as_deref()?)));
-    let ours = named.filter_map(|(link, alias)| Some((link, AttachmentId::of_alias(alias)?)));
-    found.extend(ours.filter(|(link, id)| veth::is_of(link, id)).map(|(_, id)| id));
+    // Those whose files are lost.
+    found.extend(veth::living(&mut Netlink::open()?)?.into_iter().map(|(id, _)| id));
     let outcomes = found.difference(valid).map(|id| {
         del(id, state_dir).inspect_err(|error| {
             eprintln!("kubenet: cannot remove {id}: {error}");

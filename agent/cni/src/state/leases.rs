@@ -13,11 +13,14 @@ use common::attachment::AttachmentId;
 use common::names;
 
 use super::{
-    CLAIMS, LOCK_LIMIT, Lock, POOLS, State, busy, lock_options, locked, remove_file, try_lock,
+    CLAIMS, LOCK_LIMIT, Lock, POOLS, State, busy, lock_options, locked, make_directory,
+    missing_is_fine, remove_file, try_lock,
 };
 use crate::error::{During, Error};
 use crate::ranges::Pool;
 use crate::wait;
+
+const LEASES_NEW: &str = "leases.new";
 
 /// An attachment's file, locked: nobody else makes or removes anything of it.
 #[derive(Debug)]
@@ -82,6 +85,24 @@ impl State {
         let Ok(file) = File::options().read(true).write(true).open(&path) else { return Ok(None) };
         let taken = try_lock_named(&file, &path).during(|| format!("lock {}", path.display()))?;
         Ok(taken.then(|| Claim { file, id: id.clone() }))
+    }
+
+    /// Makes claims and leases of attachments that live, and the directory visible with the last.
+    ///
+    /// Their records stay lost: host ports are in no alias.
+    pub(super) fn restore(&self, living: &[(AttachmentId, Vec<IpAddr>)]) -> Result<(), Error> {
+        let (new, leases) = (self.path(LEASES_NEW), self.path(names::LEASES));
+        let what = || format!("restore {}", leases.display());
+        missing_is_fine(fs::remove_dir_all(&new)).during(what)?;
+        make_directory(&new)?;
+        for (id, addresses) in living {
+            let (claim, _) = self.claim(id)?;
+            for address in addresses {
+                let path = self.claim_path(&claim.id);
+                fs::hard_link(path, new.join(address.to_string())).during(what)?;
+            }
+        }
+        fs::rename(&new, &leases).during(what)
     }
 
     /// Gives `claim` the next free address of `pool`; none if there is none.

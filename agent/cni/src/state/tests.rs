@@ -13,7 +13,7 @@ use crate::ranges::Pool;
 
 fn state() -> (TempDir, State) {
     let directory = tempfile::tempdir().unwrap();
-    let state = State::open(&directory.path().join("state")).unwrap();
+    let state = State::open(&directory.path().join("state"), || Ok(Vec::new())).unwrap();
     (directory, state)
 }
 
@@ -152,15 +152,30 @@ fn a_directory_that_is_missing_is_empty() {
 #[test]
 fn an_earlier_boot_is_void() {
     let (_directory, state) = state();
-    state.void_earlier_boot().unwrap();
     let (claim, _) = state.claim(&id("c@eth0")).unwrap();
     state.reserve(&claim, &pool("10.0.0.0/29")).unwrap();
-    drop(claim);
-    state.void_earlier_boot().unwrap();
-    assert_eq!(names(&state, names::LEASES), ["10.0.0.2"]);
-    fs::write(state.path(names::BOOT_ID_FILE), "another boot").unwrap();
     state.void_earlier_boot().unwrap();
     for directory in [CLAIMS, names::LEASES, names::ATTACHMENTS, POOLS] {
         assert_eq!(names(&state, directory), [""; 0]);
     }
+    assert!(state.is_of_this_boot().unwrap());
+}
+
+#[test]
+fn lost_leases_of_the_living_are_made_anew() {
+    let (_directory, state) = state();
+    let (claim, _) = state.claim(&id("c@eth0")).unwrap();
+    state.reserve(&claim, &pool("10.0.0.0/29")).unwrap();
+    drop(claim);
+    for lost in [&[names::LEASES][..], &[names::LEASES, CLAIMS, POOLS]] {
+        for name in lost {
+            fs::remove_dir_all(state.path(name)).unwrap();
+        }
+        let living = || Ok(vec![(id("c@eth0"), vec!["10.0.0.2".parse().unwrap()])]);
+        let state = State::open(&state.root, living).unwrap();
+        assert!(state.is_leased("10.0.0.2".parse().unwrap(), &id("c@eth0")));
+        let lease = fs::read_to_string(state.path(names::LEASES).join("10.0.0.2")).unwrap();
+        assert_eq!(lease, "c\r\neth0");
+    }
+    State::open(&state.root, || panic!("nothing is lost")).unwrap();
 }

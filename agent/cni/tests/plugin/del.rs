@@ -84,11 +84,16 @@ fn del_needs_no_state() {
 }
 
 #[test]
-fn without_state_a_second_add_is_refused_all_the_same() {
+fn lost_state_of_the_living_is_made_anew() {
     let (mut host, pod) = attached();
     fs::remove_dir_all(host.state.path()).unwrap();
     host.add("c1", &pod).failed(101, &["attached already"]);
-    assert!(host.host_link("c1").is_some() && host.traces().len() == 1);
+    let other = crate::lab::pod();
+    assert_eq!(host.add("c2", &other).addresses()[0].to_string(), "10.244.1.3");
+    for id in ["c1", "c2"] {
+        host.del(id).succeeded();
+    }
+    assert_eq!(host.traces(), [""; 0]);
 }
 
 #[test]
