@@ -29,6 +29,11 @@ table inet kubenet-pods {
         meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @hostports6_at
         meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @hostports6
     }
+    chain postrouting {
+        type nat hook postrouting priority 101;
+        ip saddr . ip daddr @hairpin4 masquerade
+        ip6 saddr . ip6 daddr @hairpin6 masquerade
+    }
 }
 ";
 
@@ -81,10 +86,13 @@ fn client(host: &mut Host, addresses: [(&str, &str, u8); 2]) -> Netns {
         host.netlink.add_address(uplink, own.parse().unwrap(), length).unwrap();
         inside.add_address(eth0, its.parse().unwrap(), length).unwrap();
     }
-    let forwarding = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"];
-    let turn_on = || forwarding.map(|key| Sysctl::default().write(key, "1").unwrap());
-    host.netns.run(turn_on).unwrap();
+    forward(host);
     client
+}
+
+fn forward(host: &Host) {
+    let keys = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"];
+    host.netns.run(|| keys.map(|key| Sysctl::default().write(key, "1").unwrap())).unwrap();
 }
 
 /// Connects from `client` to `host_port` of the machine, and reads what the pod says.
@@ -113,6 +121,18 @@ fn a_host_port_leads_to_the_pod() {
     check("192.0.2.1", 8080, addresses[0], 80);
     check("2001:db8::1", 8080, addresses[1], 80);
     check("192.0.2.1", 9090, addresses[0], 90);
+}
+
+#[test]
+fn a_pod_reaches_itself_by_its_host_port() {
+    let (host, pod) = (machine(), pod());
+    forward(&host);
+    for (address, (_, gateway)) in
+        add(&host, "c1", &pod, &[mapping(8080, 80, "tcp", "")]).addresses().iter().zip([IPV4, IPV6])
+    {
+        let machine = SocketAddr::new(gateway.parse().unwrap(), 8080);
+        assert_eq!(ask(&pod, &pod, SocketAddr::new(*address, 80), machine), "the pod");
+    }
 }
 
 #[test]
