@@ -1,11 +1,12 @@
 #!/bin/bash
-# image.sh [OUT]: builds the Dockerfile as it stands, without any image registry, and writes the image as an OCI archive.
+# image.sh: builds the Dockerfile as it stands, without any image registry, and writes the image as an OCI archive,
+# $W/kubenet.oci.tar, and as a docker archive, $W/kubenet.tar, which docker and kind load.
 # The build runs on a base made of Debian's packages; toolchain and crates are this machine's, mounted read-only.
-# W: work folder (default target/image), OUT: default $W/kubenet.tar, IMAGE: name and tag in the archive.
+# W: work folder (default target/image), IMAGE: name and tag in the archives.
 set -euo pipefail
 source=$(cd "$(dirname "$0")/../.." && pwd)
 W=${W:-$source/target/image} IMAGE=${IMAGE:-kubenet.test/kubenet:$(sed -n 's/^version = "\(.*\)"/\1/p' "$source/Cargo.toml" | head -1)}
-mkdir -p "$W/tmp"; W=$(cd "$W" && pwd); OUT=${1:-$W/kubenet.tar}
+mkdir -p "$W/tmp"; W=$(cd "$W" && pwd)
 suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
 # Storage, caches and temporary files stay in the work folder.
 export TMPDIR=$W/tmp BUILDAH_ISOLATION=chroot
@@ -37,5 +38,8 @@ buildah build --quiet --pull-never --timestamp "$(git -C "$source" log -1 --form
   --volume "$(rustc --print sysroot):/opt/rust:ro" --volume "${CARGO_HOME:-$HOME/.cargo}/registry:/opt/cargo/registry:ro" \
   --build-arg BUILD_IMAGE="$base" --build-arg COMMIT="$commit" --build-arg DATE="$date" \
   --tag "$IMAGE" "$source" >/dev/null
-rm -f "$OUT"; buildah push --quiet "$IMAGE" "oci-archive:$OUT:$IMAGE"
-echo "  $IMAGE of $commit: $(($(stat -c %s "$OUT") / 1000)) kB, $(tar -xOf "$OUT" index.json | grep -o 'sha256:[0-9a-f]*' | head -1)"
+rm -f "$W/kubenet.oci.tar" "$W/kubenet.tar"
+buildah push --quiet "$IMAGE" "oci-archive:$W/kubenet.oci.tar:$IMAGE"
+buildah push --quiet "$IMAGE" "docker-archive:$W/kubenet.tar:$IMAGE"
+digest=$(tar -xOf "$W/kubenet.oci.tar" index.json | grep -o 'sha256:[0-9a-f]*' | head -1)
+echo "  $IMAGE of $commit: $(($(stat -c %s "$W/kubenet.oci.tar") / 1000)) kB compressed, $digest"
