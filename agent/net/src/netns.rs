@@ -2,11 +2,12 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread;
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
@@ -99,10 +100,19 @@ impl AsFd for Netns {
     }
 }
 
-/// Tells a network namespace from one of another type: they share a file system.
+/// Tells a network namespace from one of another type, by trying to enter it.
+///
+/// They share a file system, and the link in /proc/self/fd tells the type only of a namespace that
+/// is mounted nowhere: else it is the path of the mount.
 fn is_netns(file: &File) -> io::Result<bool> {
-    let target = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-    Ok(target.to_str().is_some_and(|target| target.starts_with("net:[")))
+    on_a_thread(|| {
+        #[expect(clippy::disallowed_methods, reason = "the thread ends with the answer")]
+        match setns(file, CloneFlags::CLONE_NEWNET) {
+            Ok(()) => Ok(true),
+            Err(Errno::EINVAL) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
+    })
 }
 
 fn on_a_thread<T: Send>(f: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
@@ -114,6 +124,8 @@ fn on_a_thread<T: Send>(f: impl FnOnce() -> io::Result<T> + Send) -> io::Result<
 
 #[cfg(test)]
 mod tests {
+    use nix::mount::{MsFlags, mount};
+
     use super::*;
     use crate::Netlink;
 
@@ -135,6 +147,22 @@ mod tests {
         inside.create_bridge("br-net-test", mac).unwrap();
         assert!(inside.link("br-net-test").unwrap().is_some());
         assert!(Netlink::open().unwrap().link("br-net-test").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_namespace_that_is_mounted_somewhere_is_opened() {
+        let mounted = tempfile::NamedTempFile::new().unwrap();
+        let (none, here) = (None::<&str>, Path::new(OWN));
+        // In a mount namespace of the thread's own, with which the mount ends.
+        let inode = on_a_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)?;
+            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+            mount(Some(here), mounted.path(), none, MsFlags::MS_BIND, none)?;
+            let netns = Netns::open(mounted.path()).unwrap();
+            assert!(netns.is_current()?);
+            netns.inode()
+        });
+        assert_ne!(inode.unwrap(), Netns::current().unwrap().inode().unwrap());
     }
 
     #[test]
