@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
-use netlink_packet_core::{NLM_F_CAPPED, NetlinkBuffer};
+use netlink_packet_core::{NLM_F_CAPPED, NLM_F_DUMP_INTR, NetlinkBuffer};
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -23,6 +23,9 @@ const DATAGRAM: usize = 64 << 10;
 const HEADER: usize = 16;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
+
+/// How often a dump is started again because the table changed meanwhile.
+pub(crate) const DUMP_ATTEMPTS: usize = 16;
 
 /// linux/netlink.h, `enum nlmsgerr_attrs`.
 const NLMSGERR_ATTR_MSG: u16 = 1;
@@ -90,6 +93,29 @@ impl Connection {
                         Some(Err(refusal)) => Err(refusal),
                         _ => read(&message).ok_or_else(Refusal::senseless),
                     };
+                }
+            }
+        }
+    }
+
+    /// Waits for the whole answer to a dump; none if what is dumped changed meanwhile, so that something
+    /// may be missing.
+    pub(crate) fn collect<T>(
+        &mut self,
+        number: u32,
+        read: impl Fn(&Message<'_>) -> Option<T>,
+    ) -> Result<Option<Vec<T>>, Refusal> {
+        let (mut all, mut interrupted) = (Vec::new(), false);
+        loop {
+            for message in self.receive()? {
+                if message.sequence != number {
+                    continue;
+                }
+                interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
+                match message.outcome() {
+                    Some(Ok(())) => return Ok((!interrupted).then_some(all)),
+                    Some(Err(refusal)) => return Err(refusal),
+                    None => all.extend(read(&message)),
                 }
             }
         }
@@ -208,6 +234,11 @@ impl Refusal {
 
     pub(crate) fn errno(&self) -> Option<Errno> {
         self.source.raw_os_error().map(Errno::from_raw)
+    }
+
+    /// What is dumped never held still.
+    pub(crate) fn restless() -> Self {
+        io::Error::new(io::ErrorKind::Interrupted, "it changes all the time").into()
     }
 
     /// An answer that is none.

@@ -4,18 +4,24 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
+use common::names;
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use nix::errno::Errno;
 
 use crate::NetError;
-use crate::connection::Connection;
+use crate::attribute::{attribute, text_of};
+use crate::connection::{Connection, Message};
 use crate::error::During;
 
-/// linux/rtnetlink.h, `enum rtnetlink_groups`: links, and of each family addresses and routes.
-const ROUTING: &[u32] = &[1, 5, 7, 9, 11];
+/// linux/rtnetlink.h, `enum rtnetlink_groups`: links, and of each family addresses, routes and the
+/// settings that the kernel tells of (`RTNLGRP_IPV4_NETCONF`).
+const ROUTING: &[u32] = &[1, 5, 7, 9, 11, 24, 25];
 
 /// linux/netfilter/nfnetlink.h, `NFNLGRP_NFTABLES`.
 const NFTABLES: &[u32] = &[7];
+
+/// `linux/netfilter/nf_tables.h`, `NFTA_TABLE_NAME` and its like.
+const NFTA_TABLE: u16 = 1;
 
 /// Datagrams that one call takes: who changes things all the time must not keep it for ever.
 const AT_ONCE: usize = 1024;
@@ -26,6 +32,8 @@ pub enum Event {
     Link,
     Address,
     Route,
+    /// A setting under `net/ipv4/conf` or `net/ipv6/conf`; of forwarding, also the one of them all.
+    Setting,
     /// An nft table, set, chain or rule.
     Ruleset,
     /// An element of an nft set: for ours, a host port of a pod.
@@ -39,21 +47,27 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Events {
     connection: Connection,
-    event: fn(u16) -> Option<Event>,
+    event: fn(&Message<'_>) -> Option<Event>,
 }
 
 impl Events {
-    /// Links, addresses and routes of both families.
+    /// Links, and addresses, routes and settings of both families.
     pub fn of_routing() -> Result<Self, NetError> {
         Self::of(NETLINK_ROUTE, ROUTING, routing).during("subscribe to", "links and routes")
     }
 
-    /// The nft ruleset.
+    /// The nft ruleset: our tables, and the chains of all.
+    ///
+    /// What others change in their own tables, as kube-proxy with each Service, is not told.
     pub fn of_nftables() -> Result<Self, NetError> {
         Self::of(NETLINK_NETFILTER, NFTABLES, nftables).during("subscribe to", "the nft ruleset")
     }
 
-    fn of(protocol: isize, groups: &[u32], event: fn(u16) -> Option<Event>) -> io::Result<Self> {
+    fn of(
+        protocol: isize,
+        groups: &[u32],
+        event: fn(&Message<'_>) -> Option<Event>,
+    ) -> io::Result<Self> {
         let connection = Connection::open(protocol)?;
         connection.socket().set_non_blocking(true)?;
         groups.iter().try_for_each(|&group| connection.socket().add_membership(group))?;
@@ -72,7 +86,7 @@ impl Events {
         let mut told = BTreeSet::new();
         for _ in 0..AT_ONCE {
             match self.connection.receive() {
-                Ok(messages) => told.extend(messages.filter_map(|m| (self.event)(m.kind))),
+                Ok(messages) => told.extend(messages.filter_map(|m| (self.event)(&m))),
                 Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
                     told.insert(Event::Lost);
                 }
@@ -87,24 +101,30 @@ impl Events {
 }
 
 /// linux/rtnetlink.h: NEW and DEL of each.
-fn routing(kind: u16) -> Option<Event> {
-    match kind {
+fn routing(message: &Message<'_>) -> Option<Event> {
+    match message.kind {
         16 | 17 => Some(Event::Link),
         20 | 21 => Some(Event::Address),
         24 | 25 => Some(Event::Route),
+        80 | 81 => Some(Event::Setting),
         _ => None,
     }
 }
 
 /// `linux/netfilter/nf_tables.h`, `enum nf_tables_msg_types`, in the low byte.
-fn nftables(kind: u16) -> Option<Event> {
+fn nftables(message: &Message<'_>) -> Option<Event> {
+    const NEWCHAIN: u16 = 3;
+    const DELCHAIN: u16 = 5;
     const NEWSETELEM: u16 = 12;
     const DELSETELEM: u16 = 14;
-    const NEWGEN: u16 = 15;
-    match kind & 0xff {
+    let kind = message.kind & 0xff;
+    // Of all that there is in a table, the first attribute is the table's name.
+    let table = attribute(message.body.get(4..)?, NFTA_TABLE).map(text_of);
+    let ours = table.is_some_and(|table| [names::TABLE, names::PODS_TABLE].contains(&&*table));
+    match kind {
+        NEWCHAIN | DELCHAIN => Some(Event::Ruleset),
+        _ if !ours => None,
         NEWSETELEM | DELSETELEM => Some(Event::Element),
-        // It ends each transaction and tells nothing that the rest of it has not.
-        NEWGEN => None,
         _ => Some(Event::Ruleset),
     }
 }

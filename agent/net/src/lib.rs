@@ -17,6 +17,7 @@ pub mod nft;
 pub mod nftables;
 pub mod route;
 pub mod sysctl;
+pub mod watch;
 
 pub use error::NetError;
 pub use mac::Mac;

@@ -6,18 +6,14 @@ use std::fmt::Display;
 use std::io;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::protocols::NETLINK_ROUTE;
 
 use crate::NetError;
-use crate::connection::{Connection, Message, Refusal};
+use crate::connection::{Connection, DUMP_ATTEMPTS, Message, Refusal};
 use crate::error::During;
-
-/// How often a dump is started again because the table changed meanwhile.
-const DUMP_ATTEMPTS: usize = 16;
 
 /// Requests in one datagram: if all are refused, the refusals fit the default receive buffer of
 /// 208 KiB, in which the kernel counts about 1 KiB for each.
@@ -83,7 +79,7 @@ impl Netlink {
                 return Ok(all);
             }
         }
-        Err(io::Error::new(io::ErrorKind::Interrupted, "it changes all the time").into())
+        Err(Refusal::restless())
     }
 
     /// None if the table changed meanwhile, so that something may be missing.
@@ -96,20 +92,7 @@ impl Netlink {
         let mut datagram = Vec::new();
         encode(&mut datagram, Request { message, flags: NLM_F_DUMP }, sequence);
         self.connection.send(&datagram)?;
-        let (mut all, mut interrupted) = (Vec::new(), false);
-        loop {
-            for message in self.connection.receive()? {
-                if message.sequence != sequence {
-                    continue;
-                }
-                interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
-                match message.outcome() {
-                    Some(Ok(())) => return Ok((!interrupted).then_some(all)),
-                    Some(Err(refusal)) => return Err(refusal),
-                    None => all.extend(read(&message)),
-                }
-            }
-        }
+        self.connection.collect(sequence, read)
     }
 
     /// Asks for all changes in order, many in a datagram, and says of each how it ended.

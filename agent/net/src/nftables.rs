@@ -1,18 +1,20 @@
-//! Elements of nft sets and maps, one by one, without a process (nfnetlink).
+//! Elements of nft sets and maps, one by one, without a process (nfnetlink); and what can be asked of
+//! the whole ruleset at little cost.
 //!
 //! How they are written as messages is in `nftables/message.rs`.
 
 use common::pods_table::Element;
-use netlink_packet_core::{DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
 
 use crate::NetError;
-use crate::connection::{Connection, Message, Refusal};
+use crate::connection::{Connection, DUMP_ATTEMPTS, Message, Refusal};
 use crate::error::During;
 use crate::nftables::message::{
-    NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFT_MSG_DELSETELEM, NFT_MSG_GETSET,
-    NFT_MSG_GETSETELEM, NFT_MSG_NEWSETELEM, append, bytes, data_of, entry, list,
+    NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFT_MSG_DELSETELEM, NFT_MSG_GETCHAIN, NFT_MSG_GETGEN,
+    NFT_MSG_GETSET, NFT_MSG_GETSETELEM, NFT_MSG_NEWSETELEM, append, bytes, data_of, dropping,
+    entry, generation_of, list,
 };
 
 mod message;
@@ -24,6 +26,14 @@ const BATCH: usize = 128;
 #[derive(Debug)]
 pub struct Nftables {
     connection: Connection,
+}
+
+/// A chain, by what nft calls it: `ip filter FORWARD`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Chain {
+    pub family: &'static str,
+    pub table: String,
+    pub name: String,
 }
 
 /// Why elements were not changed; none of the transaction was then.
@@ -155,6 +165,28 @@ impl Nftables {
             }
             found => Ok(found.during("find set", set)?),
         }
+    }
+
+    /// A number that is another one after each change of the ruleset, by whomever.
+    pub fn generation(&mut self) -> Result<u32, NetError> {
+        self.ask(NFT_MSG_GETGEN, &[], generation_of).during("read", "the ruleset's generation")
+    }
+
+    /// Chains of any table that drop what they do not accept, of what is forwarded.
+    pub fn dropping_forward(&mut self) -> Result<Vec<Chain>, NetError> {
+        let dump = |connection: &mut Connection| {
+            let number = connection.number();
+            let mut datagram = Vec::new();
+            append(&mut datagram, NFT_MSG_GETCHAIN, (NLM_F_DUMP, number), &[]);
+            connection.send(&datagram)?;
+            connection.collect(number, dropping)
+        };
+        for _ in 0..DUMP_ATTEMPTS {
+            if let Some(chains) = dump(&mut self.connection).during("list", "nft chains")? {
+                return Ok(chains);
+            }
+        }
+        Err(Refusal::restless()).during("list", "nft chains")
     }
 
     fn ask<T>(

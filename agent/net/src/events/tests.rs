@@ -7,6 +7,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::*;
 use crate::link::LinkChange;
 use crate::nft;
+use crate::sysctl::Sysctl;
 use crate::testing::{MAC, Machine};
 
 /// Waits until all of `expected` were told.
@@ -48,18 +49,35 @@ fn links_addresses_and_routes_of_both_families_are_told() {
 }
 
 #[test]
-fn the_ruleset_and_its_elements_are_told_apart() {
+fn our_tables_and_their_elements_are_told_apart_and_others_are_not_told() {
     let machine = Machine::new();
     let mut events = machine.netns.run(Events::of_nftables).unwrap().unwrap();
     is_quiet(&mut events);
-    let table = "table inet t { set s { type ipv4_addr; }; }";
-    machine.netns.run(|| nft::apply(table).unwrap()).unwrap();
+    let table = |name| format!("table inet {name} {{ set s {{ type ipv4_addr; }}; }}");
+    let apply = |text: &str| machine.netns.run(|| nft::apply(text).unwrap()).unwrap();
+    apply(&table("kube-proxy"));
+    apply("add element inet kube-proxy s { 10.0.0.1 }");
+    is_quiet(&mut events);
+    apply("add chain inet kube-proxy c { type filter hook forward priority 0; policy drop; }");
     tells(&mut events, &[Event::Ruleset]);
-    machine.netns.run(|| nft::apply("add element inet t s { 10.0.0.1 }").unwrap()).unwrap();
+    apply(&table("kubenet-pods"));
+    tells(&mut events, &[Event::Ruleset]);
+    apply("add element inet kubenet-pods s { 10.0.0.1 }");
     tells(&mut events, &[Event::Element]);
     is_quiet(&mut events);
     machine.netns.run(|| nft::apply("flush ruleset").unwrap()).unwrap();
     tells(&mut events, &[Event::Ruleset]);
+}
+
+#[test]
+fn settings_of_one_link_and_of_all_are_told() {
+    let machine = Machine::new();
+    let mut events = machine.netns.run(Events::of_routing).unwrap().unwrap();
+    for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+        machine.netns.run(|| Sysctl::default().write(key, "1").unwrap()).unwrap();
+        tells(&mut events, &[Event::Setting]);
+        while events.next().is_ok() {}
+    }
 }
 
 #[test]

@@ -7,12 +7,15 @@ use std::net::IpAddr;
 use common::pods_table::Field;
 use netlink_packet_core::{DefaultNla, Emitable, NLM_F_REQUEST, NetlinkHeader};
 
-use crate::attribute::{attribute, nested, text};
+use super::Chain;
+use crate::attribute::{attribute, nested, text, text_of};
 use crate::connection::Message;
 
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 pub(super) const NFNL_MSG_BATCH_BEGIN: u16 = 16;
 pub(super) const NFNL_MSG_BATCH_END: u16 = 17;
+pub(super) const NFT_MSG_GETCHAIN: u16 = (NFNL_SUBSYS_NFTABLES << 8) + 4;
+pub(super) const NFT_MSG_GETGEN: u16 = (NFNL_SUBSYS_NFTABLES << 8) + 16;
 pub(super) const NFT_MSG_GETSET: u16 = (NFNL_SUBSYS_NFTABLES << 8) + 10;
 pub(super) const NFT_MSG_NEWSETELEM: u16 = (NFNL_SUBSYS_NFTABLES << 8) + 12;
 pub(super) const NFT_MSG_GETSETELEM: u16 = (NFNL_SUBSYS_NFTABLES << 8) + 13;
@@ -24,7 +27,18 @@ const NFTA_LIST_ELEM: u16 = 1;
 const NFTA_SET_ELEM_KEY: u16 = 1;
 const NFTA_SET_ELEM_DATA: u16 = 2;
 const NFTA_DATA_VALUE: u16 = 1;
+const NFTA_CHAIN_TABLE: u16 = 1;
+const NFTA_CHAIN_NAME: u16 = 3;
+const NFTA_CHAIN_HOOK: u16 = 4;
+const NFTA_CHAIN_POLICY: u16 = 5;
+const NFTA_HOOK_HOOKNUM: u16 = 1;
+const NFTA_GEN_ID: u16 = 1;
+const NFPROTO_UNSPEC: u8 = 0;
 const NFPROTO_INET: u8 = 1;
+
+/// linux/netfilter.h; of the bridge family the number is the same.
+const NF_INET_FORWARD: u32 = 2;
+const NF_DROP: u32 = 0;
 
 /// A message's header, and family, version and resource after it (`struct nfgenmsg`).
 const HEADER: usize = 16;
@@ -52,7 +66,8 @@ pub(super) fn append(
     // Of a batch the resource is the subsystem, and the family nobody's.
     let batch = matches!(kind, NFNL_MSG_BATCH_BEGIN | NFNL_MSG_BATCH_END);
     let [high, low] = if batch { NFNL_SUBSYS_NFTABLES } else { 0 }.to_be_bytes();
-    family.copy_from_slice(&[if batch { 0 } else { NFPROTO_INET }, 0, high, low]);
+    let all = batch || matches!(kind, NFT_MSG_GETCHAIN | NFT_MSG_GETGEN);
+    family.copy_from_slice(&[if all { NFPROTO_UNSPEC } else { NFPROTO_INET }, 0, high, low]);
     attributes.emit(rest);
 }
 
@@ -73,6 +88,36 @@ pub(super) fn entry(key: &[Field], data: &[Field]) -> DefaultNla {
         parts.push(value(NFTA_SET_ELEM_DATA, data));
     }
     nested(NFTA_LIST_ELEM, &parts)
+}
+
+/// The chain in this message, if what it does not accept of what is forwarded is dropped.
+pub(super) fn dropping(message: &Message<'_>) -> Option<Chain> {
+    let (family, attributes) = message.body.split_at_checked(FAMILY)?;
+    let hook = attribute(attributes, NFTA_CHAIN_HOOK)?;
+    let number = |value: &[u8]| value.try_into().ok().map(u32::from_be_bytes);
+    let forward =
+        attribute(hook, NFTA_HOOK_HOOKNUM).and_then(number).filter(|&hook| hook == NF_INET_FORWARD);
+    let drop = attribute(attributes, NFTA_CHAIN_POLICY)
+        .and_then(number)
+        .filter(|&policy| policy == NF_DROP);
+    let family = match *family.first()? {
+        1 => "inet",
+        2 => "ip",
+        7 => "bridge",
+        10 => "ip6",
+        _ => return None,
+    };
+    forward.and(drop)?;
+    Some(Chain {
+        family,
+        table: text_of(attribute(attributes, NFTA_CHAIN_TABLE)?),
+        name: text_of(attribute(attributes, NFTA_CHAIN_NAME)?),
+    })
+}
+
+pub(super) fn generation_of(message: &Message<'_>) -> Option<u32> {
+    let id = attribute(message.body.get(FAMILY..)?, NFTA_GEN_ID)?;
+    id.try_into().ok().map(u32::from_be_bytes)
 }
 
 /// The data of the one element in an answer: empty for a set, which has none.

@@ -186,3 +186,31 @@ fn missing_is_what_is_absent_or_leads_elsewhere() {
     let missing = nftables.missing_elements("t", &asked).unwrap();
     assert_eq!(missing, [absent, elsewhere, hairpin("10.0.0.6")]);
 }
+
+#[test]
+fn the_generation_changes_with_the_ruleset_alone() {
+    let (machine, mut nftables) = machine_with_table();
+    let before = nftables.generation().unwrap();
+    assert_eq!(nftables.generation().unwrap(), before);
+    machine.netns.run(|| nft::apply("add table ip other").unwrap()).unwrap();
+    assert_ne!(nftables.generation().unwrap(), before);
+}
+
+#[test]
+fn a_chain_that_drops_what_is_forwarded_is_found_whoever_made_it() {
+    let (machine, mut nftables) = machine_with_table();
+    assert_eq!(nftables.dropping_forward().unwrap(), []);
+    let chain = |family: &str, name: &str, hook: &str, policy: &str| {
+        let spec = format!("{{ type filter hook {hook} priority 0; policy {policy}; }}");
+        let text = format!("table {family} filter {{ chain {name} {spec}; }}");
+        machine.netns.run(|| nft::apply(&text).unwrap()).unwrap();
+    };
+    chain("ip", "FORWARD", "forward", "drop");
+    chain("ip", "INPUT", "input", "drop");
+    chain("ip6", "FORWARD", "forward", "accept");
+    chain("inet", "zone", "forward", "drop");
+    let found = |family, name: &str| Chain { family, table: "filter".into(), name: name.into() };
+    let mut chains = nftables.dropping_forward().unwrap();
+    chains.sort();
+    assert_eq!(chains, [found("inet", "zone"), found("ip", "FORWARD")]);
+}
