@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod artifacts;
+pub mod bench;
 pub mod cgroup;
 pub mod checks;
 pub mod control_plane;

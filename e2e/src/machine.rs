@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use common::names;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::artifacts::Artifacts;
@@ -142,11 +143,11 @@ impl Machine {
         self.place.start("kube-proxy", proxy.arg("--config").arg(config)).map(drop)
     }
 
-    /// The agent's command line, as a systemd unit would have it.
-    pub fn agent_command(&self) -> Command {
-        let mut agent = self.place.command(&self.agent_program);
+    /// The command line of an agent in `place`, as a systemd unit would have it.
+    pub fn agent_in(&self, place: &Place) -> Command {
+        let mut agent = place.command(&self.agent_program);
         agent.arg("--kubeconfig").arg(&self.agent_kubeconfig);
-        agent.arg("--node-name").arg(self.name());
+        agent.arg("--node-name").arg(&place.name);
         agent.args(["--cluster-cidr", network::CLUSTER_CIDRS]);
         agent.arg("--plugin").arg(&self.plugin);
         agent
@@ -154,8 +155,17 @@ impl Machine {
 
     /// Starts the agent.
     pub fn start_agent(&mut self) -> Result<()> {
-        self.agent = Some(self.place.start("kubenet-agent", &mut self.agent_command())?);
+        let mut agent = self.agent_in(&self.place);
+        self.agent = Some(self.place.start("kubenet-agent", &mut agent)?);
         Ok(())
+    }
+
+    /// Ends the agent by `signal`, starts another one, and waits until that has found all well.
+    pub fn restart_agent(&mut self, signal: Signal) -> Result<()> {
+        self.agent.take().context("no agent runs")?.end(signal)?;
+        self.start_agent()?;
+        let agent = self.agent.as_mut().context("no agent runs")?;
+        agent.wait_for_log("network ready")
     }
 
     /// cbr0 as `ip` shows it.

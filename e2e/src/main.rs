@@ -1,8 +1,10 @@
-//! `lab demo`, `lab test`, `lab down`: what the Makefile calls.
+//! `lab demo`, `lab test`, `lab bench`, `lab down`: what the Makefile calls.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use e2e::bench;
 use e2e::demo::{self, Afterwards};
 use e2e::say::say;
 use e2e::stages;
@@ -25,6 +27,11 @@ enum Command {
     },
     /// Run everything that CI runs
     Test,
+    /// Time the plugin beside the reference plugins
+    Bench,
+    /// What `bench` runs on a machine of the lab
+    #[command(hide = true)]
+    BenchInside { reference: PathBuf },
     /// End what an earlier demo left running
     Down,
 }
@@ -34,6 +41,8 @@ fn main() -> ExitCode {
         Command::Demo { keep: true } => demo::run(Afterwards::Keep),
         Command::Demo { keep: false } => demo::run(Afterwards::End),
         Command::Test => stages::run(),
+        Command::Bench => bench::run(),
+        Command::BenchInside { reference } => bench::inside(&reference),
         Command::Down => demo::down(),
     };
     match result {

@@ -1,7 +1,7 @@
 //! A set of namespaces with a PID 1: a machine, the control plane, the switch, the outside.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -40,6 +40,8 @@ pub struct Process {
     pub pid: u32,
     /// Where it logs to.
     pub log: PathBuf,
+    /// Where in it its own lines begin.
+    begin: u64,
     entry: Child,
 }
 
@@ -121,6 +123,7 @@ impl Place {
     pub fn start(&self, name: &str, program: &mut Command) -> Result<Process> {
         let log = self.traces.log(&format!("{}-{name}", self.name));
         let file = File::options().create(true).append(true).open(&log)?;
+        let begin = file.metadata()?.len();
         program.process_group(0).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let mut entry = program.spawn().with_context(|| format!("cannot start {name}"))?;
         let pid = eventually(&format!("{name} starts"), PATIENCE, || {
@@ -129,7 +132,7 @@ impl Place {
             }
             only_child(entry.id())
         })?;
-        Ok(Process { name: name.to_owned(), pid, log, entry })
+        Ok(Process { name: name.to_owned(), pid, log, begin, entry })
     }
 
     /// Lets the place outlive this process.
@@ -156,6 +159,21 @@ impl Process {
     /// Whether it has not ended.
     pub fn is_running(&mut self) -> bool {
         matches!(self.entry.try_wait(), Ok(None))
+    }
+
+    /// Waits until it has logged `text`.
+    pub fn wait_for_log(&mut self, text: &str) -> Result<()> {
+        let what = format!("{} logs {text:?}", self.name);
+        eventually(&what, PATIENCE, || {
+            let mut log = File::open(&self.log)?;
+            log.seek(SeekFrom::Start(self.begin))?;
+            let mut said = String::new();
+            log.read_to_string(&mut said)?;
+            if !said.contains(text) && !self.is_running() {
+                bail!("{} has ended: {}", self.name, said.trim_end());
+            }
+            Ok(said.contains(text).then_some(()))
+        })
     }
 
     /// Sends `signal` and waits for the end.

@@ -4,16 +4,13 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use serde_json::Value;
 
 use crate::artifacts::{cargo, source};
-use crate::program::{command, run_for_text};
+use crate::program::{command, output, run_for_text};
 use crate::say::say;
 use crate::traces::{Logs, Traces};
 use crate::{host, lab};
-
-/// The crates, each of which must build without the features that the others switch on.
-const CRATES: [&str; 8] =
-    ["common", "process", "net", "cni", "agent", "controller", "probe", "e2e"];
 
 /// One step of the test.
 struct Stage {
@@ -52,7 +49,7 @@ pub fn run() -> Result<()> {
 fn run_stages(traces: &Traces) -> Result<()> {
     host::prepare(traces)?;
     let mut total = Tally::default();
-    for stage in stages() {
+    for stage in stages(&crates()?) {
         let tally = stage.run(traces)?;
         total.passed += tally.passed;
         total.failed += tally.failed;
@@ -64,14 +61,24 @@ fn run_stages(traces: &Traces) -> Result<()> {
     Ok(())
 }
 
-fn stages() -> Vec<Stage> {
+/// All of the workspace.
+fn crates() -> Result<Vec<String>> {
+    let arguments = ["metadata", "--no-deps", "--format-version", "1"];
+    let metadata = output(command(cargo()).current_dir(source()).args(arguments))?;
+    let metadata = serde_json::from_str::<Value>(&metadata)?;
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    Ok(packages.filter_map(|package| package["name"].as_str().map(str::to_owned)).collect())
+}
+
+fn stages(crates: &[String]) -> Vec<Stage> {
     let clippy = "clippy --workspace --all-targets --locked -- -D warnings";
     let tests = "test --workspace --exclude e2e --locked --no-fail-fast";
     let mut stages = vec![
         Stage::new("format", "fmt --all --check", 10, Wanted::Success),
         Stage::new("clippy", clippy, 120, Wanted::Success),
     ];
-    for name in CRATES {
+    for name in crates {
+        // Without the features that the others switch on.
         let check = format!("check --locked -p {name}");
         stages.push(Stage::new(&format!("{name} alone"), &check, 60, Wanted::Success));
     }

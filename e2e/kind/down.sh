@@ -1,0 +1,24 @@
+#!/bin/bash
+# down.sh: removes the cluster, ends dockerd and takes back what it left on the machine. PURGE=1 also empties the work folder.
+set -uo pipefail
+. "$(dirname "$0")/settings.sh"
+if [ -n "${USE_DOCKER:-}" ]; then kind delete cluster --name "$NAME"; exit; fi
+
+daemon() {
+  local pid; pid=$(cat "$W/docker.pid" 2>/dev/null)
+  if [ -z "$pid" ] || ! kill -0 "$pid" 2>/dev/null; then return; fi
+  kind delete cluster --quiet --name "$NAME"
+  docker network rm kind >/dev/null 2>&1
+  kill "$pid"
+  for _ in $(seq 60); do kill -0 "$pid" 2>/dev/null || break; sleep 0.5; done
+}
+
+daemon
+find /sys/fs/cgroup/*/docker -depth -type d -exec rmdir {} \; 2>/dev/null
+[ ! -e "$W/sysctl.saved" ] || { sysctl -q -p "$W/sysctl.saved"; rm -f "$W/sysctl.saved"; }
+[ ! -e "$W/made-lib-modules" ] || { rmdir /lib/modules 2>/dev/null; rm -f "$W/made-lib-modules"; }
+if [ "${PURGE:-}" = 1 ]; then
+  grep -o " $W/[^ ]*" /proc/mounts | sort -r | while read -r mount; do umount "$mount"; done
+  rm -rf --one-file-system -- "$W"
+fi
+stage "removed"

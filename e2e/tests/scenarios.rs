@@ -1,3 +1,0 @@
-//! Scenarios on real kubelets.
-
-fn main() {}
