@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 use futures::{FutureExt, StreamExt, select};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{Api, PostParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, Config, ResourceExt};
 use net::Netns;
 use parking_lot::{Condvar, Mutex};
+use serde_json::json;
 use tokio::sync::oneshot;
 
 use crate::say::say;
@@ -134,11 +135,10 @@ impl Observer {
         self.ask(|client| async move {
             let api = Api::<Node>::all(client);
             for node in nodes {
-                let mut made = api.create(&PostParams::default(), &node).await?;
-                if node.status.is_some() {
-                    made.status = node.status;
-                    let name = made.name_any();
-                    api.replace_status(&name, &PostParams::default(), &made).await?;
+                api.create(&PostParams::default(), &node).await?;
+                if let Some(status) = &node.status {
+                    let patch = Patch::Merge(json!({"status": status}));
+                    api.patch_status(&node.name_any(), &PatchParams::default(), &patch).await?;
                 }
             }
             Ok(())

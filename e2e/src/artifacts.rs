@@ -1,6 +1,7 @@
 //! kubenet's own programs, built by cargo as they are released.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -33,13 +34,13 @@ pub fn target() -> PathBuf {
 /// Builds what has changed.
 pub fn build(traces: &Traces) -> Result<Artifacts> {
     let host = host_triple()?;
-    let mut cargo = command(cargo());
-    cargo.current_dir(source()).args(["build", "--release", "--locked"]);
+    let mut cargo = cargo();
+    cargo.args(["build", "--release", "--locked"]);
     cargo.args(["-p", "agent", "-p", "controller"]);
     run(traces, "cargo build of agent and controller", "cargo-programs", &mut cargo)?;
     // With a --target, flags apply to the programs and not to what builds them.
-    let mut cargo = command(self::cargo());
-    cargo.current_dir(source()).args(["build", "--release", "--locked", "--target", &host]);
+    let mut cargo = self::cargo();
+    cargo.args(["build", "--release", "--locked", "--target", &host]);
     cargo.args(["-p", "cni", "-p", "probe"]).env("RUSTFLAGS", "-C target-feature=+crt-static");
     run(traces, "cargo build of the plugin, static", "cargo-plugin", &mut cargo)?;
     let programs = target().join("release");
@@ -52,9 +53,20 @@ pub fn build(traces: &Traces) -> Result<Artifacts> {
     })
 }
 
-/// The cargo that runs us, if one does.
-pub fn cargo() -> PathBuf {
-    std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
+/// Cargo in the root of the source tree: the one that runs us, if one does.
+///
+/// What that told us of ourselves must not reach it: build scripts that read such a variable would
+/// run again, and all that depends on them would be built again.
+pub fn cargo() -> Command {
+    let mut cargo = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let ours = ["CARGO_BIN_", "CARGO_CRATE_", "CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_PRIMARY_"];
+    for (name, _) in std::env::vars_os() {
+        if ours.iter().any(|start| name.to_string_lossy().starts_with(start)) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo.env_remove("LD_LIBRARY_PATH").current_dir(source());
+    cargo
 }
 
 fn host_triple() -> Result<String> {

@@ -78,7 +78,10 @@ pub fn inside(reference: &Path) -> Result<()> {
         }
     }
     let floor = ours.floor()?;
-    say(format_args!("\n{:<34}{:>12}{:>12}{:>12}{:>12}", "", "ADD p50", "ADD p99", "DEL p50", "DEL p99"));
+    say(format_args!(
+        "\n{:<34}{:>12}{:>12}{:>12}{:>12}",
+        "", "ADD p50", "ADD p99", "DEL p50", "DEL p99"
+    ));
     let rows = [ours.row(), theirs.row()];
     say(format_args!("{:<34}{:>12}", "exec of the plugin (VERSION)", ms(floor)));
     let [ours, theirs] = rows.map(|add| add.as_secs_f64());

@@ -43,92 +43,77 @@ pub struct Line {
     pub outcomes: Vec<Result<Duration>>,
 }
 
+/// Two machines, what runs on them, and a host outside, as seen from the first.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    here: &'a Machine,
+    there: &'a Machine,
+    own: &'a Deployed,
+    peer: &'a Deployed,
+    outside: &'a Place,
+}
+
 /// Runs all checks, each once.
 pub fn run(lab: &Lab, deployed: &[Deployed]) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     for here in 0..lab.machines.len() {
         let there = (here + 1) % lab.machines.len();
-        for check in matrix(lab, deployed, here, there)? {
-            lines.push(check.line());
-        }
+        let view = View {
+            here: &lab.machines[here],
+            there: &lab.machines[there],
+            own: &deployed[here],
+            peer: &deployed[there],
+            outside: &lab.outside,
+        };
+        let checks = view.by_a_pod()?.into_iter().chain(view.by_others());
+        lines.extend(checks.map(Check::line));
     }
     Ok(lines)
 }
 
-/// The checks from machine number `here`, with machine number `there` as the other one.
-fn matrix<'a>(
-    lab: &'a Lab,
-    deployed: &'a [Deployed],
-    here: usize,
-    there: usize,
-) -> Result<Vec<Check<'a>>> {
-    let (machine, other) = (&lab.machines[here], &lab.machines[there]);
-    let (own, peer) = (&deployed[here], &deployed[there]);
-    let (name, other_name) = (machine.name(), other.name());
-    let pod = Client::Pod(machine, &own.web);
-    let web = own.web.addresses;
-    let uplink = network::addresses(machine.number);
-    let host_port = at(uplink, HOST_PORT);
-    let check =
-        |what: String, client, server, name, seen| Check { what, client, server, name, seen };
-    Ok(vec![
-        check(
-            format!("pod to pod on {name}"),
-            pod,
-            at(own.echo.addresses, PORT),
-            &own.echo.name,
-            web,
-        ),
-        check(
-            format!("pod on {name} to pod on {other_name}"),
-            pod,
-            at(peer.echo.addresses, PORT),
-            &peer.echo.name,
-            web,
-        ),
-        check(
-            format!("pod on {name} to ClusterIP, endpoint on {name}"),
-            pod,
-            at(own.service, SERVICE_PORT),
-            &own.echo.name,
-            web,
-        ),
-        check(
-            format!("pod on {name} to ClusterIP, endpoint on {other_name}"),
-            pod,
-            at(peer.service, SERVICE_PORT),
-            &peer.echo.name,
-            web,
-        ),
-        check(
-            format!("pod on {name} to its own ClusterIP"),
-            Client::Pod(machine, &own.echo),
-            at(own.service, SERVICE_PORT),
-            &own.echo.name,
-            gateways(machine)?,
-        ),
-        check(
-            format!("pod on {name} to the outside, seen as {name}"),
-            pod,
-            at(lab::outside_addresses(), PORT),
-            "outside",
-            uplink,
-        ),
-        check(
-            format!("outside to host port of {name}"),
-            Client::Place(&lab.outside),
-            host_port,
-            &own.web.name,
-            lab::outside_addresses(),
-        ),
-        check(
-            format!("{other_name} to host port of {name}"),
-            Client::Place(&other.place),
-            host_port,
-            &own.web.name,
-            network::addresses(other.number),
-        ),
-    ])
+impl<'a> View<'a> {
+    fn by_a_pod(self) -> Result<Vec<Check<'a>>> {
+        let Self { here, there, own, peer, .. } = self;
+        let (name, other) = (here.name(), there.name());
+        let (web, echo) = (Client::Pod(here, &own.web), Client::Pod(here, &own.echo));
+        let (own_pod, peer_pod) = (at(own.echo.addresses, PORT), at(peer.echo.addresses, PORT));
+        let (service, peer_service) =
+            (at(own.service, SERVICE_PORT), at(peer.service, SERVICE_PORT));
+        let outside = at(lab::outside_addresses(), PORT);
+        let (seen, uplink) = (own.web.addresses, network::addresses(here.number));
+        let (here_answers, there_answers) = (own.echo.name.as_str(), peer.echo.name.as_str());
+        let checks = [
+            ("to a pod on %h", web, own_pod, here_answers, seen),
+            ("to a pod on %t", web, peer_pod, there_answers, seen),
+            ("to a ClusterIP with its endpoint on %h", web, service, here_answers, seen),
+            ("to a ClusterIP with its endpoint on %t", web, peer_service, there_answers, seen),
+            ("to its own ClusterIP", echo, service, here_answers, gateways(here)?),
+            ("to the outside, seen as %h", web, outside, "outside", uplink),
+        ];
+        let checks = checks.map(|(what, client, server, answers, seen)| Check {
+            what: format!("pod on {name} {}", what.replace("%h", name).replace("%t", other)),
+            client,
+            server,
+            name: answers,
+            seen,
+        });
+        Ok(checks.into())
+    }
+
+    fn by_others(self) -> [Check<'a>; 2] {
+        let name = self.here.name();
+        let clients = [
+            ("outside", self.outside, lab::outside_addresses()),
+            (self.there.name(), &self.there.place, network::addresses(self.there.number)),
+        ];
+        clients.map(|(client, place, seen)| Check {
+            what: format!("{client} to a host port of {name}"),
+            client: Client::Place(place),
+            server: at(network::addresses(self.here.number), HOST_PORT),
+            name: &self.own.web.name,
+            seen,
+        })
+    }
 }
 
 fn at(addresses: PerFamily<IpAddr>, port: u16) -> PerFamily<SocketAddr> {
@@ -168,10 +153,10 @@ impl Check<'_> {
             })?,
             Client::Place(place) => place.netns.run(|| dial(protocol, server, PATIENCE))?,
         };
-        self.judge(family, answer.with_context(|| format!("{server} by {protocol}"))?)
+        self.judge(family, &answer.with_context(|| format!("{server} by {protocol}"))?)
     }
 
-    fn judge(&self, family: Family, answer: Answer) -> Result<Duration> {
+    fn judge(&self, family: Family, answer: &Answer) -> Result<Duration> {
         let (name, seen) = (&answer.name, answer.seen);
         anyhow::ensure!(name == self.name, "{name} answered, not {}", self.name);
         let wanted = self.seen[family];

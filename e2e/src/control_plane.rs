@@ -19,7 +19,7 @@ use crate::traces::Traces;
 /// Its number on the switch.
 pub const NUMBER: u8 = 1;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running control plane.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 /// The label of all of them.
 pub const LABEL: &str = "kubenet.test/fake";
 
-/// A Node that no pod is put on, with the InternalIPs `addresses` and, already, `pod_cidrs`.
+/// A Node that no pod is put on, with `addresses` as its InternalIP and, already, `pod_cidrs`.
 pub fn node(name: &str, addresses: &[IpAddr], pod_cidrs: &[&str]) -> Node {
     let addresses = addresses.iter().map(|address| NodeAddress {
         type_: "InternalIP".to_owned(),

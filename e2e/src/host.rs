@@ -63,7 +63,7 @@ pub fn find(program: &str) -> Option<std::path::PathBuf> {
     folders.map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
-/// Bridged packets reach kube-proxy's rules only through br_netfilter.
+/// Bridged packets reach kube-proxy's rules only through `br_netfilter`.
 fn load_br_netfilter(traces: &Traces) -> Result<()> {
     if Path::new("/proc/sys/net/bridge").exists() {
         return Ok(());

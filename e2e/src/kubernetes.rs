@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::artifacts;
 use crate::host;
+use crate::image;
 use crate::program::{command, output, run};
 use crate::say::say;
 use crate::traces::Traces;
@@ -39,7 +40,7 @@ pub struct Kubernetes {
 impl Kubernetes {
     /// Finds the programs, and builds them if the user has not all of them.
     ///
-    /// What is in KUBEBUILDER_ASSETS is taken as it is; a program on PATH if it is of the version
+    /// What is in `KUBEBUILDER_ASSETS` is taken as it is; a program on PATH if it is of the version
     /// that the lab is written for, because a stray kubectl is on many machines.
     pub fn find_or_build(traces: &Traces) -> Result<Self> {
         let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
@@ -65,6 +66,11 @@ impl Kubernetes {
         let path = self.programs.get(name).map(PathBuf::as_path);
         path.with_context(|| format!("{name} is no program of Kubernetes"))
     }
+}
+
+/// One of the programs that no cluster is made of, as `helm`: always of the version that we pin.
+pub fn tool(traces: &Traces, name: &str) -> Result<PathBuf> {
+    Ok(built(traces)?.join(name))
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {
@@ -114,8 +120,9 @@ pub(crate) fn cache(name: &str, module: &Path) -> Result<PathBuf> {
         digest.update(file.file_name().as_encoded_bytes());
         digest.update(fs::read(file.path())?);
     }
-    let start = digest.finalize().iter().take(6).map(|b| format!("{b:02x}")).collect::<String>();
-    let folder = base.join("kubenet").join(format!("{name}-{start}"));
+    let mut digits = image::hex(&digest.finalize());
+    digits.truncate(12);
+    let folder = base.join("kubenet").join(format!("{name}-{digits}"));
     fs::create_dir_all(&folder)?;
     Ok(folder)
 }

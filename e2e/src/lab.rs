@@ -22,7 +22,7 @@ pub const OUTSIDE: u8 = 9;
 /// Numbers of the machines.
 const MACHINES: [u8; 2] = [11, 12];
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running lab; it ends with this.
 #[derive(Debug)]

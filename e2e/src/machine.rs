@@ -192,7 +192,7 @@ impl Machine {
     }
 }
 
-/// Without AppArmor, which would need a profile loaded into the host; without a negative
+/// Without `AppArmor`, which would need a profile loaded into the host; without a negative
 /// `oom_score_adj`, for which a container that runs the lab may lack `CAP_SYS_RESOURCE`.
 fn containerd_config(version: &str) -> String {
     let image = image::NAME;

@@ -14,7 +14,7 @@ use crate::say::say;
 /// How many Nodes are created at once.
 const NODES: usize = 100;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Measures and prints.
 pub fn run(lab: &Lab) -> Result<()> {
@@ -72,8 +72,7 @@ fn new_nodes(lab: &Lab) -> Result<Vec<Duration>> {
 fn memory(place: &str, process: Option<&Process>) -> Result<()> {
     let process = process.with_context(|| format!("nothing runs in {place}"))?;
     let what = format!("{} of {place}", process.name);
-    let mib =
-        |field| Ok::<_, anyhow::Error>(format!("{:.1} MiB", process.kib(field)? as f64 / 1024.0));
+    let mib = |field| process.kib(field).map(|kib| format!("{:.1} MiB", f64::from(kib) / 1024.0));
     say(format_args!("  {what:<40} {:>10}   {:>10}", mib("VmRSS")?, mib("RssAnon")?));
     Ok(())
 }

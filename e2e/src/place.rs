@@ -184,7 +184,7 @@ impl Process {
     }
 
     /// A field of /proc/PID/status in KiB, as `VmRSS`.
-    pub fn kib(&self, field: &str) -> Result<u64> {
+    pub fn kib(&self, field: &str) -> Result<u32> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
         let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         let value = line.and_then(|line| line.split_whitespace().next()?.parse().ok());

@@ -63,14 +63,14 @@ fn pods(cluster: &Cluster) {
 /// The matrix; returns how many checks passed, and how many failed.
 pub fn matrix(lines: &[Line]) -> (usize, usize) {
     let heads = ["IPv4 TCP", "IPv4 UDP", "IPv6 TCP", "IPv6 UDP"].map(|head| format!("{head:>10}"));
-    say(format_args!("\n{:<48}{}", "Checks", heads.concat()));
+    say(format_args!("\n{:<56}{}", "Checks", heads.concat()));
     let (mut passed, mut failed) = (0, 0);
     for line in lines {
         let cells = line.outcomes.iter().map(|outcome| match outcome {
             Ok(time) => format!("{:>7.2} ms", time.as_secs_f64() * 1e3),
             Err(_) => format!("{:>10}", "FAILED"),
         });
-        say(format_args!("  {:<46}{}", line.what, cells.collect::<String>()));
+        say(format_args!("  {:<54}{}", line.what, cells.collect::<String>()));
         for error in line.outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
             say(format_args!("      {error:#}"));
         }

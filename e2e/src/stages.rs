@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use serde_json::Value;
 
-use crate::artifacts::{cargo, source};
-use crate::program::{command, output, run_for_text};
+use crate::artifacts::cargo;
+use crate::program::{output, run_for_text};
 use crate::say::say;
 use crate::traces::{Logs, Traces};
 use crate::{host, lab};
+
+/// The test program that needs a whole lab.
+const SCENARIOS: &str = "scenarios";
 
 /// One step of the test.
 struct Stage {
@@ -49,7 +52,7 @@ pub fn run() -> Result<()> {
 fn run_stages(traces: &Traces) -> Result<()> {
     host::prepare(traces)?;
     let mut total = Tally::default();
-    for stage in stages(&crates()?) {
+    for stage in stages(&Workspace::read()?) {
         let tally = stage.run(traces)?;
         total.passed += tally.passed;
         total.failed += tally.failed;
@@ -61,23 +64,38 @@ fn run_stages(traces: &Traces) -> Result<()> {
     Ok(())
 }
 
-/// All of the workspace.
-fn crates() -> Result<Vec<String>> {
-    let arguments = ["metadata", "--no-deps", "--format-version", "1"];
-    let metadata = output(command(cargo()).current_dir(source()).args(arguments))?;
-    let metadata = serde_json::from_str::<Value>(&metadata)?;
-    let packages = metadata["packages"].as_array().into_iter().flatten();
-    Ok(packages.filter_map(|package| package["name"].as_str().map(str::to_owned)).collect())
+/// What cargo knows of the workspace.
+struct Workspace {
+    crates: Vec<String>,
+    /// Test programs of this crate, but for the scenarios.
+    tests: Vec<String>,
 }
 
-fn stages(crates: &[String]) -> Vec<Stage> {
+impl Workspace {
+    fn read() -> Result<Self> {
+        let arguments = ["metadata", "--no-deps", "--format-version", "1"];
+        let metadata = output(cargo().args(arguments))?;
+        let metadata = serde_json::from_str::<Value>(&metadata)?;
+        let packages = metadata["packages"].as_array().cloned().unwrap_or_default();
+        let own = packages.iter().find(|package| package["name"] == env!("CARGO_PKG_NAME"));
+        let targets = own.and_then(|own| own["targets"].as_array()).into_iter().flatten();
+        let tests = targets.filter(|t| t["kind"][0] == "test" && t["name"] != SCENARIOS);
+        Ok(Self { crates: names(packages.iter()), tests: names(tests) })
+    }
+}
+
+fn names<'a>(things: impl Iterator<Item = &'a Value>) -> Vec<String> {
+    things.filter_map(|thing| thing["name"].as_str().map(str::to_owned)).collect()
+}
+
+fn stages(workspace: &Workspace) -> Vec<Stage> {
     let clippy = "clippy --workspace --all-targets --locked -- -D warnings";
     let tests = "test --workspace --exclude e2e --locked --no-fail-fast";
     let mut stages = vec![
         Stage::new("format", "fmt --all --check", 10, Wanted::Success),
         Stage::new("clippy", clippy, 120, Wanted::Success),
     ];
-    for name in crates {
+    for name in &workspace.crates {
         // Without the features that the others switch on.
         let check = format!("check --locked -p {name}");
         stages.push(Stage::new(&format!("{name} alone"), &check, 60, Wanted::Success));
@@ -109,8 +127,8 @@ impl Stage {
     }
 
     fn command(&self) -> Command {
-        let mut cargo = command(cargo());
-        cargo.current_dir(source()).args(&self.arguments).env("CARGO_TERM_COLOR", "never");
+        let mut cargo = cargo();
+        cargo.args(&self.arguments).env("CARGO_TERM_COLOR", "never");
         cargo
     }
 
@@ -172,7 +190,10 @@ fn failures(text: &str) -> String {
     let lines = text.lines().collect::<Vec<_>>();
     let start = lines.iter().position(|line| *line == "failures:" || line.starts_with("error"));
     let start = start.unwrap_or_else(|| lines.len().saturating_sub(40));
-    lines[start..].iter().take(120).map(|line| format!("    {line}\n")).collect()
+    lines[start..].iter().take(120).copied().collect::<Vec<_>>().join(
+        "
+",
+    )
 }
 
 #[cfg(test)]

@@ -97,9 +97,9 @@ impl Traces {
     /// Makes something whose trace is only known afterwards; no end comes in between.
     pub fn leave<T>(&self, make: impl FnOnce() -> Result<(T, Trace)>) -> Result<T> {
         let mut list = self.list.lock();
-        let (made, trace) = make()?;
+        let (thing, trace) = make()?;
         writeln!(list, "{trace}").context("cannot write the list of traces")?;
-        Ok(made)
+        Ok(thing)
     }
 
     /// Ends the lab, while nothing new can be made; logs stay if `logs` says so.
@@ -209,12 +209,12 @@ impl Trace {
 impl Identity {
     /// Of the process with the number `pid`, which runs.
     pub fn of(pid: u32) -> Result<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
+        let text = fs::read_to_string(format!("/proc/{pid}/stat"))
             .with_context(|| format!("process {pid} is gone"))?;
         // The program's name, in parentheses, may hold spaces.
-        let fields = stat.rsplit_once(") ").map(|(_, fields)| fields.split(' '));
+        let fields = text.rsplit_once(") ").map(|(_, fields)| fields.split(' '));
         let start = fields.and_then(|mut fields| fields.nth(19)?.parse().ok());
-        Ok(Self { pid, start: start.with_context(|| format!("no start time in {stat:?}"))? })
+        Ok(Self { pid, start: start.with_context(|| format!("no start time in {text:?}"))? })
     }
 
     /// A zombie counts as gone: it has neither memory nor files.

@@ -20,7 +20,7 @@ pub const SERVICE_PORT: u16 = 80;
 /// The port of the DaemonSet on each machine.
 pub const HOST_PORT: u16 = 8081;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const ONCE: Duration = Duration::from_secs(1);
 
 /// A pod of the lab.

@@ -11,7 +11,11 @@ pub(crate) fn bad_flags(world: &mut World<'_>) -> Result<()> {
     let artifacts = &world.lab.artifacts;
     check(
         &artifacts.controller,
-        &["--cluster-cidr=10.244.0.0/16,10.1.0.0/16", "--node-cidr-mask-size=99", "--log-format=xml"],
+        &[
+            "--cluster-cidr=10.244.0.0/16,10.1.0.0/16",
+            "--node-cidr-mask-size=99",
+            "--log-format=xml",
+        ],
         &["--cluster-cidr", "--node-cidr-mask-size", "--log-format"],
     )?;
     check(

@@ -40,7 +40,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
 fn main() -> ExitCode {
     let filters = std::env::args().skip(1).filter(|argument| !argument.starts_with('-'));
     let filters = filters.collect::<Vec<_>>();
-    let wanted = |name: &str| filters.is_empty() || filters.iter().any(|f| name.contains(f.as_str()));
+    let wanted =
+        |name: &str| filters.is_empty() || filters.iter().any(|f| name.contains(f.as_str()));
     let chosen = SCENARIOS.iter().filter(|(name, _)| wanted(name)).collect::<Vec<_>>();
     say(format_args!("running {} tests", chosen.len()));
     let failed = match with(|lab| run(lab, &chosen)) {
@@ -65,10 +66,7 @@ fn main() -> ExitCode {
 }
 
 /// Runs each, also after one that failed; returns those that did.
-fn run(
-    lab: &mut Lab,
-    chosen: &[&(&'static str, Scenario)],
-) -> Result<Vec<(&'static str, Error)>> {
+fn run(lab: &mut Lab, chosen: &[&(&'static str, Scenario)]) -> Result<Vec<(&'static str, Error)>> {
     let deployed = workload::deploy(lab)?;
     let mut world = World { lab, deployed };
     let mut failed = Vec::new();
@@ -76,8 +74,8 @@ fn run(
         let start = Instant::now();
         let result = catch_unwind(AssertUnwindSafe(|| scenario(&mut world)));
         let result = result.unwrap_or_else(|_| Err(anyhow!("it panicked")));
-        let word = if result.is_ok() { "ok" } else { "FAILED" };
-        say(format_args!("test {name} ... {word} ({:.1} s)", start.elapsed().as_secs_f64()));
+        let verdict = if result.is_ok() { "ok" } else { "FAILED" };
+        say(format_args!("test {name} ... {verdict} ({:.1} s)", start.elapsed().as_secs_f64()));
         failed.extend(result.err().map(|error| (*name, error)));
     }
     Ok(failed)

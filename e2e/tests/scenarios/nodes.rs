@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::api::{self, Cluster};
+use e2e::fake;
 use e2e::lab::Lab;
 use e2e::network;
 use e2e::wait::eventually;
-use e2e::fake;
 use k8s_openapi::api::core::v1::Node;
 use nix::sys::signal::Signal;
 

@@ -30,9 +30,8 @@ pub(crate) fn agent_killed(world: &mut World<'_>) -> Result<()> {
         let pod = SocketAddr::new(deployed[0].web.addresses[family], PORT);
         let server = SocketAddr::new(deployed[1].echo.addresses[family], PORT);
         let count = thread::scope(|scope| {
-            let stream = scope.spawn(|| {
-                netns.run(|| stream_from(pod, server, Duration::from_secs(4)))?
-            });
+            let stream =
+                scope.spawn(|| netns.run(|| stream_from(pod, server, Duration::from_secs(4)))?);
             for machine in &mut lab.machines {
                 machine.restart_agent(Signal::SIGKILL)?;
             }
