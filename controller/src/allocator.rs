@@ -38,6 +38,14 @@ struct Holding {
     cidrs: Vec<Prefix>,
 }
 
+impl Holding {
+    /// Whether `node` shows what it showed before, or just what was chosen for it.
+    fn is_what(&self, node: &NodeView) -> bool {
+        let chosen = || self.cidrs.iter().map(ToString::to_string);
+        self.node.pod_cidrs == node.pod_cidrs || chosen().eq(node.pod_cidrs.iter().cloned())
+    }
+}
+
 /// The podCIDRs of all Nodes.
 #[derive(Clone, Debug)]
 pub struct Allocator {
@@ -46,6 +54,8 @@ pub struct Allocator {
     holdings: HashMap<String, Holding>,
     /// By age and UID: who waits longest comes first.
     waiting: BTreeMap<(i64, String), Arc<NodeView>>,
+    /// What is odd about podCIDRs, by the UID of their Node.
+    odd: HashMap<String, Vec<Oddity>>,
 }
 
 impl Allocator {
@@ -53,7 +63,8 @@ impl Allocator {
     ///
     /// The first [`Self::round`] must bring all Nodes of the cluster.
     pub fn new(pool: Pool) -> Self {
-        Self { pool, holdings: HashMap::new(), waiting: BTreeMap::new() }
+        let (holdings, waiting) = (HashMap::new(), BTreeMap::new());
+        Self { pool, holdings, waiting, odd: HashMap::new() }
     }
 
     /// Takes what changed in the cluster, and decides.
@@ -86,9 +97,14 @@ impl Allocator {
         &self.pool
     }
 
-    /// How many Nodes wait for a block.
-    pub fn waiting(&self) -> usize {
-        self.waiting.len()
+    /// Nodes that wait for a block, the one that comes next first.
+    pub fn waiting(&self) -> impl ExactSizeIterator<Item = &Arc<NodeView>> {
+        self.waiting.values()
+    }
+
+    /// All that is odd about the podCIDRs of Nodes, as far as it still is.
+    pub fn oddities(&self) -> impl Iterator<Item = &Oddity> {
+        self.odd.values().flatten()
     }
 
     /// What the Node of `uid` holds: chosen or shown.
@@ -102,6 +118,11 @@ impl Allocator {
         if let Some(holding) = self.holdings.remove(&node.uid) {
             holding.cidrs.into_iter().for_each(|cidr| self.pool.release(cidr));
         }
+        self.odd.remove(&node.uid);
+        self.odd.retain(|_, oddities| {
+            oddities.retain(|oddity| !oddity.is_with(&node.name));
+            !oddities.is_empty()
+        });
     }
 
     /// Holds the podCIDRs that `node` shows, in place of what was chosen for it, and says what is
@@ -111,7 +132,7 @@ impl Allocator {
             return Vec::new();
         }
         let old = self.holdings.get_mut(&node.uid);
-        if let Some(known) = old.filter(|holding| holding.node.pod_cidrs == node.pod_cidrs) {
+        if let Some(known) = old.filter(|holding| holding.is_what(node)) {
             known.node = Arc::clone(node);
             return Vec::new();
         }
@@ -132,6 +153,10 @@ impl Allocator {
             self.pool.occupy(cidr);
         }
         self.holdings.insert(node.uid.clone(), Holding { node: Arc::clone(node), cidrs });
+        self.odd.remove(&node.uid);
+        if !oddities.is_empty() {
+            self.odd.insert(node.uid.clone(), oddities.clone());
+        }
         oddities
     }
 

@@ -9,6 +9,8 @@ use std::ops::RangeInclusive;
 
 use common::Prefix;
 
+use crate::tally::Tally;
+
 /// A network, cut into blocks of one length; each is free or held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockSet {
@@ -21,6 +23,7 @@ pub struct BlockSet {
     holders: BTreeMap<u128, u32>,
     /// Where the search for a free block goes on.
     cursor: u128,
+    tally: Tally,
 }
 
 /// Why a network can't be cut.
@@ -36,7 +39,8 @@ impl BlockSet {
     pub fn new(network: Prefix, length: u8) -> Result<Self, NoBlocks> {
         let bits = network.subnet_bits(length).ok_or(NoBlocks { network, length })?;
         let last = u128::MAX.checked_shr(128 - u32::from(bits)).unwrap_or(0);
-        Ok(Self { network, length, last, holders: BTreeMap::new(), cursor: 0 })
+        let tally = Tally::default();
+        Ok(Self { network, length, last, holders: BTreeMap::new(), cursor: 0, tally })
     }
 
     pub const fn network(&self) -> Prefix {
@@ -54,10 +58,13 @@ impl BlockSet {
     }
 
     /// How many blocks are held.
-    pub fn used(&self) -> u128 {
-        let ends = self.holders.keys().skip(1).copied().chain([self.size()]);
-        let runs = self.holders.iter().zip(ends).filter(|&((_, &count), _)| count > 0);
-        runs.map(|((&start, _), end)| end - start).sum()
+    pub const fn used(&self) -> u128 {
+        self.tally.held()
+    }
+
+    /// What has happened to its blocks.
+    pub const fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// The free block that is next: the first after the one taken last, or else the first of all.
@@ -71,6 +78,9 @@ impl BlockSet {
     /// Holds `block`, and searches on behind it from now on.
     pub fn take(&mut self, block: Prefix) {
         let Some(blocks) = self.touched_by(block) else { return };
+        let skipped = blocks.start().checked_sub(self.cursor);
+        let skipped = skipped.unwrap_or_else(|| self.last - self.cursor + 1 + blocks.start());
+        self.tally.tries.add(skipped);
         self.cursor = if *blocks.end() == self.last { 0 } else { blocks.end() + 1 };
         self.hold(blocks, |count| count.saturating_add(1));
     }
@@ -126,10 +136,16 @@ impl BlockSet {
             let count = self.count(edge);
             self.holders.insert(edge, count);
         }
-        self.holders.range_mut(start..=last).for_each(|(_, count)| *count = change(*count));
+        let runs = self.holders.range(start..=last).map(|(&run, _)| run).collect::<Vec<_>>();
+        let ends = runs.iter().skip(1).map(|next| next - 1).chain([last]);
+        let lengths = ends.zip(&runs).map(|(end, run)| (end - run).saturating_add(1));
+        for (count, length) in self.holders.range_mut(start..=last).map(|run| run.1).zip(lengths) {
+            let before = *count;
+            *count = change(before);
+            self.tally.changed(length, before, *count);
+        }
         // Inside, neighbours differed and changed alike, or met at 0; the edges are new.
-        let edges = self.holders.range(start..=end.unwrap_or(last)).map(|(&edge, _)| edge);
-        for edge in edges.collect::<Vec<_>>() {
+        for edge in runs.into_iter().chain(end) {
             let before = edge.checked_sub(1).map_or(0, |before| self.count(before));
             if self.holders.get(&edge) == Some(&before) {
                 self.holders.remove(&edge);

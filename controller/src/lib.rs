@@ -1,11 +1,17 @@
 //! The cluster's part of kubenet: which Node gets which podCIDRs.
 //!
 //! `reconcile` turns the watch of Nodes into rounds of the `allocator`, and its verdicts into one
-//! PATCH for each Node. What decides is pure: `block_set`, `pool`, `allocator`, `queue`.
+//! PATCH for each Node; `leader` says when this process may. What decides is pure: `block_set`, `pool`,
+//! `allocator`, `queue`, `lease`.
 
 pub mod allocator;
 pub mod block_set;
+pub mod dry_run;
 pub mod events;
+pub mod leader;
+pub mod leader_flags;
+pub mod lease;
+pub mod metrics;
 pub mod node_cidr;
 pub mod oddity;
 pub mod patch;
@@ -14,3 +20,4 @@ pub mod queue;
 pub mod reconcile;
 pub mod run;
 pub mod settings;
+pub mod tally;

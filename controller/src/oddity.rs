@@ -22,6 +22,12 @@ pub enum Oddity {
 }
 
 impl Oddity {
+    /// Whether it ends with the Node of this name.
+    pub fn is_with(&self, name: &str) -> bool {
+        matches!(self, Self::Shared { with, .. } if with == name)
+    }
+
+    /// The word for it in log, Event and metric.
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Malformed(_) => "CIDRMalformed",

@@ -5,13 +5,10 @@ use std::time::Duration;
 use common::names;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, Patch, PatchParams};
-use kube::core::{PartialObjectMeta, Status};
+use kube::core::{PartialObjectMeta, Request, Status};
 use serde_json::{Value, json};
 
 use crate::queue::Assignment;
-
-/// Until the server has answered; a webhook may take ten of them.
-const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What became of a PATCH.
 #[derive(Debug)]
@@ -34,19 +31,39 @@ pub enum PatchError {
     Refused(#[source] Box<Status>),
     #[error("cannot send the PATCH")]
     Request(#[source] kube::Error),
-    #[error("no answer to the PATCH within {} s", TIMEOUT.as_secs())]
-    Timeout,
+    #[error("no answer to the PATCH within {} s", .0.as_secs())]
+    Timeout(Duration),
 }
 
 /// Sends the podCIDRs of one Node, once.
-pub async fn send(nodes: &Api<Node>, assignment: &Assignment) -> Reply {
+///
+/// The server is told to give up after `patience`, so that it carries out nothing after that,
+/// whatever becomes of the connection.
+pub async fn send(nodes: &Api<Node>, assignment: &Assignment, patience: Duration) -> Reply {
+    let request = match request(nodes.resource_url(), assignment, patience) {
+        Ok(request) => request,
+        Err(error) => return Reply::Failed(PatchError::Request(error)),
+    };
+    let client = nodes.clone().into_client();
+    let answer = tokio::time::timeout(patience, client.request(request)).await;
+    answer.map_or(Reply::Failed(PatchError::Timeout(patience)), reply)
+}
+
+/// It asks for the answer's metadata alone: a Node can be large, and the watch brings it anyway.
+fn request(
+    nodes: &str,
+    assignment: &Assignment,
+    patience: Duration,
+) -> kube::Result<http::Request<Vec<u8>>> {
     let parameters =
         PatchParams { field_manager: Some(names::CONTROLLER.to_owned()), ..PatchParams::default() };
     let patch = Patch::Merge(body(assignment));
-    // The answer's metadata alone: a Node can be large, and the watch brings it anyway.
-    let sent = nodes.patch_metadata(&assignment.node, &parameters, &patch);
-    let answer = tokio::time::timeout(TIMEOUT, sent).await;
-    answer.map_or(Reply::Failed(PatchError::Timeout), reply)
+    let request = Request::new(nodes).patch_metadata(&assignment.node, &parameters, &patch);
+    let mut request = request.map_err(kube::Error::BuildRequest)?;
+    let uri = format!("{}&timeout={}s", request.uri(), patience.as_secs().max(1));
+    *request.uri_mut() =
+        uri.parse().map_err(|error| kube::Error::HttpError(http::Error::from(error)))?;
+    Ok(request)
 }
 
 /// With the UID, so that it can't land on a successor of the same name, which is refused with 422
@@ -93,10 +110,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_body_names_this_very_node() {
+    fn the_patch_names_this_very_node_and_its_own_end() {
         let cidrs = ["10.0.0.0/24", "fd00::/64"].map(|text| text.parse().unwrap());
         let assignment =
             Assignment { node: "n1".to_owned(), uid: "u1".to_owned(), cidrs: cidrs.to_vec() };
+        let sent = request("/api/v1/nodes", &assignment, Duration::from_secs(4)).unwrap();
+        let uri = "/api/v1/nodes/n1?&fieldManager=kubenet-controller&timeout=4s";
+        assert_eq!(sent.uri().to_string(), uri);
         let expected = json!({
             "metadata": { "uid": "u1" },
             "spec": { "podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24", "fd00::/64"] },

@@ -1,8 +1,11 @@
 //! Pure: the networks that Nodes get their podCIDRs from, one block of each, all or none.
 
+use std::fmt;
+
 use common::Prefix;
 
 use crate::block_set::{BlockSet, NoBlocks};
+use crate::tally::Tally;
 
 /// A cluster CIDR, and the length of the blocks that it is cut into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,44 +19,52 @@ pub struct Range {
 pub struct Pool {
     sets: Vec<BlockSet>,
     services: Vec<Prefix>,
+    /// Blocks of each set that no Node gets, because of `services`.
+    reserved: Vec<u128>,
 }
 
 /// A range without a free block, which only a Node that goes can give back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no block is free: {cidr} has {blocks} of /{mask}, all of them are taken")]
-pub struct Exhausted {
-    pub cidr: Prefix,
-    pub mask: u8,
-    pub blocks: u128,
-}
+#[error("no block is free: {0}")]
+pub struct Exhausted(pub Usage);
 
 /// How much of a range is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
     pub range: Range,
     pub blocks: u128,
+    /// Held blocks, the reserved ones among them.
     pub used: u128,
+    /// Blocks that no Node gets, because Services have addresses of them.
+    pub reserved: u128,
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { range: Range { cidr, mask }, blocks, used, reserved } = self;
+        write!(f, "pool {cidr}, mask /{mask}: {blocks} blocks, {used} used")?;
+        if *reserved > 0 { write!(f, ", {reserved} of them by Services") } else { Ok(()) }
+    }
 }
 
 impl Pool {
     /// All blocks of `ranges` but those that `services` touch.
     pub fn new(ranges: &[Range], services: &[Prefix]) -> Result<Self, NoBlocks> {
         let sets = ranges.iter().map(|range| BlockSet::new(range.cidr, range.mask));
-        let mut pool = Self { sets: sets.collect::<Result<_, _>>()?, services: services.to_vec() };
+        let sets = sets.collect::<Result<_, _>>()?;
+        let mut pool = Self { sets, services: services.to_vec(), reserved: Vec::new() };
         for &service in services {
             pool.occupy(service);
         }
+        pool.reserved = pool.sets.iter().map(BlockSet::used).collect();
         Ok(pool)
     }
 
     /// The next free block of each range; none of them is taken yet.
     pub fn next_free(&self) -> Result<Vec<Prefix>, Exhausted> {
-        let full = |set: &BlockSet| Exhausted {
-            cidr: set.network(),
-            mask: set.length(),
-            blocks: set.size(),
-        };
-        self.sets.iter().map(|set| set.next_free().ok_or_else(|| full(set))).collect()
+        let blocks = self.sets.iter().map(BlockSet::next_free);
+        let blocks = blocks.zip(self.usage()).map(|(block, usage)| block.ok_or(Exhausted(usage)));
+        blocks.collect()
     }
 
     /// Takes what [`Self::next_free`] gave.
@@ -89,11 +100,17 @@ impl Pool {
     }
 
     pub fn usage(&self) -> impl Iterator<Item = Usage> {
-        self.sets.iter().map(|set| Usage {
+        self.sets.iter().zip(&self.reserved).map(|(set, &reserved)| Usage {
             range: Range { cidr: set.network(), mask: set.length() },
             blocks: set.size(),
             used: set.used(),
+            reserved,
         })
+    }
+
+    /// What has happened to the blocks of each range.
+    pub fn tallies(&self) -> impl Iterator<Item = &Tally> {
+        self.sets.iter().map(BlockSet::tally)
     }
 }
 
@@ -146,13 +163,13 @@ mod tests {
             &[v4, v6],
             &[],
             &["fd00::/64"],
-            "no block is free: fd00::/64 has 1 of /64, all of them are taken",
+            "no block is free: pool fd00::/64, mask /64: 1 blocks, 1 used",
         );
         check(
             &[("10.0.0.0/16", 24)],
             &["10.0.0.0/8"],
             &[],
-            "no block is free: 10.0.0.0/16 has 256 of /24, all of them are taken",
+            "no block is free: pool 10.0.0.0/16, mask /24: 256 blocks, 256 used, 256 of them by Services",
         );
     }
 

@@ -89,6 +89,15 @@ impl Queue {
         self.jobs.remove(uid);
     }
 
+    /// How many assignments have no good answer yet.
+    pub fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
     /// What is to be sent now; its [`Self::ended`] must follow.
     pub fn next(&mut self, now: Instant) -> Option<Assignment> {
         if self.is_busy() || self.paused_until.is_some_and(|until| now < until) {

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::node::NodeView;
 use futures::stream::{Stream, StreamExt};
@@ -11,14 +11,20 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::Api;
 use kube::runtime::watcher::Event;
 use process::nodes::{self, Change, Nodes};
+use process::ready::Readiness;
 use process::telemetry::Chain;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, error, info, warn};
 
 use crate::allocator::{Allocator, Decision, Verdict};
 use crate::events::{self, Events};
+use crate::leader::Term;
+use crate::metrics::Metrics;
 use crate::patch::{self, Reply};
 use crate::queue::{Assignment, End, Queue};
+
+/// The readiness check that all Nodes are known.
+pub const LISTED: &str = "nodes";
 
 /// PATCHes under way at once. A server on two cores took 5000 Nodes no faster from 48, and a quarter
 /// slower from 12.
@@ -30,7 +36,22 @@ const BATCH: usize = 1024;
 /// Failures of one PATCH after which an Event tells of it, as with kube-controller-manager.
 const FAILURES_BEFORE_EVENT: u32 = 3;
 
-type Sent = (Assignment, Reply);
+/// After this long a Node that still waits for a block is named again, in the same Event.
+const REMINDER: Duration = Duration::from_mins(5);
+
+type Sent = (Assignment, Reply, Duration);
+
+/// Where a reconciler tells and writes what it decides.
+pub struct Outlets {
+    pub api: Api<Node>,
+    /// Until a PATCH without an answer is given up.
+    pub patience: Duration,
+    /// Until when PATCHes may be sent.
+    pub term: Term,
+    pub events: Events,
+    pub metrics: Metrics,
+    pub readiness: Readiness,
+}
 
 /// Gives each Node of the cluster its podCIDRs.
 pub struct Reconciler {
@@ -38,51 +59,78 @@ pub struct Reconciler {
     allocator: Allocator,
     queue: Queue,
     sent: JoinSet<Sent>,
-    api: Api<Node>,
-    events: Events,
+    /// Since when each Node is known to have no podCIDRs, by UID.
+    lacking: HashMap<String, Instant>,
+    outlets: Outlets,
 }
 
 impl Reconciler {
-    pub fn new(allocator: Allocator, api: Api<Node>, events: Events) -> Self {
+    pub fn new(allocator: Allocator, outlets: Outlets) -> Self {
         let (nodes, queue) = (Nodes::default(), Queue::new(IN_FLIGHT));
-        Self { nodes, allocator, queue, sent: JoinSet::new(), api, events }
+        Self { nodes, allocator, queue, sent: JoinSet::new(), lacking: HashMap::new(), outlets }
     }
 
-    /// Follows `watch` until it ends, which [`nodes::watch`] never does.
-    pub async fn run(mut self, watch: impl Stream<Item = Event<nodes::Node>>) {
+    /// Follows `watch`, which should never end, until `stop` resolves; then no PATCH is under way.
+    ///
+    /// Where it is dropped before, so are the PATCHes.
+    pub async fn run(
+        mut self,
+        watch: impl Stream<Item = Event<nodes::Node>>,
+        stop: impl Future<Output = ()>,
+    ) {
         let mut batches = std::pin::pin!(watch.ready_chunks(BATCH));
+        let mut stop = std::pin::pin!(stop);
+        let mut reminder = tokio::time::interval(REMINDER);
+        reminder.reset();
         loop {
             self.send(Instant::now());
             let due = self.queue.wakes_at();
             tokio::select! {
                 batch = batches.next() => match batch {
-                    Some(batch) => self.learn(batch),
-                    None => return,
+                    Some(batch) => self.learn(batch, Instant::now()),
+                    None => break,
                 },
-                Some(ended) = self.sent.join_next() => match ended {
-                    Ok((assignment, reply)) => self.conclude(&assignment, &reply, Instant::now()),
-                    Err(panic) => error!(error = %Chain(&panic), "a PATCH's task broke down"),
-                },
+                Some(ended) = self.sent.join_next() => self.conclude(ended),
                 () = until(due) => {}
+                _ = reminder.tick() => self.remind(),
+                () = &mut stop => break,
             }
+        }
+        while let Some(ended) = self.sent.join_next().await {
+            self.conclude(ended);
         }
     }
 
-    fn learn(&mut self, batch: Vec<Event<nodes::Node>>) {
+    fn learn(&mut self, batch: Vec<Event<nodes::Node>>, now: Instant) {
         let first = self.nodes.known().is_none();
         let changes = batch.into_iter().flat_map(|event| self.nodes.apply(event)).collect();
         let (gone, applied) = collapse(changes);
+        for node in applied.iter().filter(|node| node.pod_cidrs.is_empty()) {
+            self.lacking.entry(node.uid.clone()).or_insert(now);
+        }
         let verdicts = self.allocator.round(&gone, &applied);
         let settled = applied.iter().filter(|node| !node.pod_cidrs.is_empty());
-        gone.iter().chain(settled).for_each(|node| self.queue.remove(&node.uid));
+        for node in settled.clone() {
+            // The watch may be faster than the PATCH's answer.
+            self.has_them(&node.uid, now);
+        }
+        for node in gone.iter().chain(settled) {
+            self.queue.remove(&node.uid);
+            self.lacking.remove(&node.uid);
+        }
         for verdict in verdicts {
             self.carry_out(verdict);
         }
+        self.outlets.metrics.show(&self.allocator);
         if let (true, Some(known)) = (first, self.nodes.known()) {
-            info!(nodes = known.len(), waiting = self.allocator.waiting(), "listed all Nodes");
+            self.outlets.readiness.pass(LISTED);
+            info!(
+                nodes = known.len(),
+                waiting = self.allocator.waiting().len(),
+                "listed all Nodes"
+            );
             for usage in self.allocator.pool().usage() {
-                let (cidr, mask) = (usage.range.cidr, usage.range.mask);
-                info!(%cidr, mask, blocks = usage.blocks, used = usage.used, "cluster CIDR");
+                info!("{usage}");
             }
         }
     }
@@ -97,35 +145,67 @@ impl Reconciler {
             Decision::Wait(exhausted) => {
                 let reason = events::NOT_AVAILABLE;
                 warn!(node = %node.name, reason, "{exhausted}");
-                self.events.unassigned(&node.name, &node.uid, reason, exhausted);
+                self.outlets.events.unassigned(&node.name, &node.uid, reason, exhausted);
             }
             Decision::Odd(oddity) => {
                 let reason = oddity.reason();
                 warn!(node = %node.name, reason, "{oddity}");
-                self.events.warn(&node, reason, oddity);
+                self.outlets.events.warn(&node, reason, oddity);
             }
+        }
+    }
+
+    /// Names the Nodes that wait once more: an Event is forgotten after an hour.
+    fn remind(&self) {
+        let Err(exhausted) = self.allocator.pool().next_free() else { return };
+        for node in self.allocator.waiting() {
+            let reason = events::NOT_AVAILABLE;
+            self.outlets.events.unassigned(&node.name, &node.uid, reason, exhausted);
         }
     }
 
     fn send(&mut self, now: Instant) {
-        while let Some(assignment) = self.queue.next(now) {
-            let api = self.api.clone();
+        while self.outlets.term.lasts(Instant::now())
+            && let Some(assignment) = self.queue.next(now)
+        {
+            let (api, patience) = (self.outlets.api.clone(), self.outlets.patience);
+            self.outlets.metrics.sent.inc();
             self.sent.spawn(async move {
-                let reply = patch::send(&api, &assignment).await;
-                (assignment, reply)
+                let reply = patch::send(&api, &assignment, patience).await;
+                (assignment, reply, now.elapsed())
             });
+        }
+        self.outlets.metrics.depth.set(self.queue.len().try_into().unwrap_or(i64::MAX));
+    }
+
+    /// The Node of `uid` has podCIDRs from `now` on.
+    fn has_them(&mut self, uid: &str, now: Instant) {
+        if let Some(since) = self.lacking.remove(uid) {
+            let took = now.saturating_duration_since(since);
+            self.outlets.metrics.allocation.observe(took.as_secs_f64());
         }
     }
 
-    fn conclude(&mut self, assignment: &Assignment, reply: &Reply, now: Instant) {
-        let Assignment { node, uid, cidrs } = assignment;
-        let (end, trouble) = match reply {
+    fn conclude(&mut self, ended: Result<Sent, JoinError>) {
+        let (assignment, reply, took) = match ended {
+            Ok(sent) => sent,
+            Err(panic) => {
+                error!(error = %Chain(&panic), "a PATCH's task broke down");
+                return;
+            }
+        };
+        let now = Instant::now();
+        let Assignment { node, uid, cidrs } = &assignment;
+        self.outlets.metrics.answer.observe(took.as_secs_f64());
+        let (end, trouble) = match &reply {
             Reply::Assigned => {
                 info!(%node, ?cidrs, "assigned podCIDRs");
+                self.has_them(uid, now);
                 (End::Done, None)
             }
             Reply::Overtaken(error) => {
                 info!(%node, ?cidrs, error = %Chain(error), "Node takes no podCIDRs of ours");
+                self.outlets.metrics.conflicts.inc();
                 (End::Done, None)
             }
             Reply::Failed(error) => (End::Failed, Some(error)),
@@ -133,10 +213,11 @@ impl Reconciler {
         };
         let failures = self.queue.ended(uid, end, now);
         let Some(error) = trouble else { return };
+        self.outlets.metrics.sent_again.inc();
         let reason = events::ASSIGNMENT_FAILED;
         warn!(%node, reason, ?cidrs, error = %Chain(error), "cannot assign podCIDRs; trying again");
         if failures == FAILURES_BEFORE_EVENT && end == End::Failed {
-            self.events.unassigned(node, uid, reason, Chain(error));
+            self.outlets.events.unassigned(node, uid, reason, Chain(error));
         }
     }
 }

@@ -1,40 +1,155 @@
-//! The program from its settings to its end: client, watch, Events, signals.
-//!
-//! It is meant to run once in a cluster; when two run, leadership will be decided here, around
-//! [`allocate`].
+//! The program from its settings to its end: client, leadership, watch, Events, HTTP, signals.
+
+use std::io::Write;
+use std::time::Duration;
 
 use anyhow::Context;
 use common::names;
+use futures::{FutureExt, StreamExt};
 use kube::{Api, Client};
-use process::{client, nodes, shutdown};
-use tracing::info;
+use process::nodes::Nodes;
+use process::ready::Readiness;
+use process::{client, nodes, serve, shutdown};
+use tracing::{info, warn};
 
 use crate::allocator::Allocator;
+use crate::dry_run::Table;
 use crate::events;
+use crate::leader::{Leader, Term};
+use crate::leader_flags::Election;
+use crate::metrics::Metrics;
 use crate::pool::Pool;
-use crate::reconcile::Reconciler;
+use crate::reconcile::{LISTED, Outlets, Reconciler};
 use crate::settings::Settings;
+
+/// The readiness check that it is known who leads.
+const ELECTED: &str = "leader-election";
+
+/// Until a PATCH without an answer is given up, where nobody waits to take over; a webhook may take
+/// ten seconds of it.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Runs until a signal asks it to end.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let signal = shutdown::signalled().context("cannot catch signals")?;
-    let version = common::version();
-    let Settings { shared, ranges, services } = settings;
-    info!(version, ?ranges, ?services, "starting");
+    let Settings { shared, serve: addresses, dry_run, election, ranges, services } = settings;
     let pool = Pool::new(&ranges, &services).context("cannot cut the cluster CIDRs")?;
     let client = client::connect(shared.kubeconfig.as_deref(), names::CONTROLLER).await?;
+    if dry_run {
+        return show(client, Allocator::new(pool)).await;
+    }
+    info!(version = common::version(), ?ranges, ?services, "starting");
+    let lease = election.as_ref().map_or(names::CONTROLLER, |election| &election.name);
+    let (metrics, registry) = Metrics::new(lease);
+    let readiness = Readiness::new(&[(LISTED, "not listed yet")]);
+    let answers = serve::serve(addresses, readiness.clone(), registry);
+    let work = Work { client, pool, metrics, readiness };
+    let stop = async {
+        let signal = signal.await;
+        info!(signal, "ending");
+    };
+    let stop = stop.shared();
+    let worked = async {
+        match election {
+            Some(election) => Box::pin(work.while_leading(&election, stop)).await,
+            None => Box::pin(work.allocate(Term::for_ever(), PATIENCE, stop)).await,
+        }
+    };
     tokio::select! {
-        () = allocate(client, pool) => anyhow::bail!("the watch of Nodes ended"),
-        name = signal => {
-            info!(signal = name, "ending");
-            Ok(())
+        () = worked => Ok(()),
+        () = answers => anyhow::bail!("the HTTP server ended"),
+    }
+}
+
+/// What each term begins with; nothing else outlives a term.
+struct Work {
+    client: Client,
+    pool: Pool,
+    metrics: Metrics,
+    readiness: Readiness,
+}
+
+impl Work {
+    /// Allocates whenever this process leads, until `stop` resolves.
+    async fn while_leading(&self, election: &Election, stop: impl Future<Output = ()> + Clone) {
+        let leases = Api::namespaced(self.client.clone(), &election.namespace);
+        let mut leader = Leader::new(leases, election);
+        let patience = election.terms.longest_write().min(PATIENCE);
+        loop {
+            self.readiness.fail(ELECTED, "nothing known of the lease yet");
+            let standing_by = |leader: Result<&str, &str>| {
+                // Who stands by is ready to take over; it lists the Nodes then.
+                self.readiness.pass(LISTED);
+                match leader {
+                    Ok(_) => self.readiness.pass(ELECTED),
+                    Err(why) => self.readiness.fail(ELECTED, why),
+                }
+            };
+            tokio::select! {
+                () = leader.acquire(standing_by) => {}
+                () = stop.clone() => return,
+            }
+            self.readiness.pass(ELECTED);
+            self.readiness.fail(LISTED, "not listed yet");
+            let term = leader.term();
+            let lost = tokio::select! {
+                () = self.allocate(term, patience, stop.clone()) => None,
+                lost = leader.renew() => Some(lost),
+            };
+            let Some(lost) = lost else { return leader.release().await };
+            warn!("leading no more: {lost}");
+        }
+    }
+
+    /// Gives podCIDRs out until `stop` resolves: what it knows begins with its first list.
+    ///
+    /// Dropped before, it ends all PATCHes that are under way.
+    async fn allocate(&self, term: Term, patience: Duration, stop: impl Future<Output = ()>) {
+        let _leading = Leading::begin(&self.metrics);
+        let (events, publisher) = events::channel(self.client.clone());
+        let outlets = Outlets {
+            api: Api::all(self.client.clone()),
+            patience,
+            term,
+            events,
+            metrics: self.metrics.clone(),
+            readiness: self.readiness.clone(),
+        };
+        let reconciler = Reconciler::new(Allocator::new(self.pool.clone()), outlets);
+        tokio::select! {
+            () = reconciler.run(nodes::watch(self.client.clone()), stop) => {}
+            () = publisher => {}
         }
     }
 }
 
-/// Gives podCIDRs out for as long as it is polled: what it knows begins with its first list.
-async fn allocate(client: Client, pool: Pool) {
-    let (events, publisher) = events::channel(client.clone());
-    let reconciler = Reconciler::new(Allocator::new(pool), Api::all(client.clone()), events);
-    tokio::join!(reconciler.run(nodes::watch(client)), publisher);
+/// Says in the metrics that this process leads, as long as it lives.
+struct Leading<'a>(&'a Metrics);
+
+impl<'a> Leading<'a> {
+    fn begin(metrics: &'a Metrics) -> Self {
+        metrics.leading.set(1);
+        metrics.transitions.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        self.0.leading.set(0);
+        self.0.forget();
+    }
+}
+
+/// Prints what would be assigned to the Nodes as they are now.
+async fn show(client: Client, allocator: Allocator) -> anyhow::Result<()> {
+    let mut nodes = Nodes::default();
+    let mut watch = std::pin::pin!(nodes::watch(client));
+    while nodes.known().is_none() {
+        let event = watch.next().await.context("the list of Nodes ended")?;
+        nodes.apply(event);
+    }
+    let all = nodes.known().into_iter().flat_map(|nodes| nodes.values().cloned());
+    let table = Table::new(allocator, &all.collect::<Vec<_>>());
+    write!(std::io::stdout(), "{table}").context("cannot print the table")
 }

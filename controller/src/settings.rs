@@ -3,8 +3,10 @@
 
 use clap::Parser;
 use common::{Family, PerFamily, Prefix, names};
+use process::serve::{Addresses, ServeFlags};
 use process::settings::{Mistakes, Shared, SharedFlags};
 
+use crate::leader_flags::{Election, LeaderFlags};
 use crate::pool::Range;
 
 const CLUSTER_CIDR: &str = "--cluster-cidr";
@@ -25,6 +27,16 @@ const MOST_V6_BITS: u8 = 16;
 pub struct Flags {
     #[command(flatten)]
     shared: SharedFlags,
+
+    #[command(flatten)]
+    serve: ServeFlags,
+
+    #[command(flatten)]
+    leader: LeaderFlags,
+
+    /// Print what would be assigned, write nothing, and end
+    #[arg(long)]
+    dry_run: bool,
 
     /// Pod addresses of the whole cluster, one CIDR for each family, in the order that Nodes get
     #[arg(long, value_name = "CIDR[,CIDR]", default_value = "")]
@@ -62,6 +74,10 @@ pub struct Flags {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub shared: Shared,
+    pub serve: Addresses,
+    pub dry_run: bool,
+    /// How one of several controllers is chosen; none where there is only this one.
+    pub election: Option<Election>,
     /// One, or one of each family.
     pub ranges: Vec<Range>,
     /// At most one of each family.
@@ -94,7 +110,10 @@ impl Flags {
         let ranges = cidrs.iter().map(|&cidr| masks.range(cidr, &mut mistakes)).collect();
         let services = services(&self.service_cluster_ip_range, &mut mistakes);
         let shared = self.shared.check(&mut mistakes);
-        mistakes.or(Some(Settings { shared, ranges, services }))
+        let serve = self.serve.check(names::CONTROLLER_PORT, &mut mistakes);
+        let dry_run = self.dry_run;
+        let election = self.leader.check(&mut mistakes);
+        mistakes.or(Some(Settings { shared, serve, dry_run, election, ranges, services }))
     }
 }
 

@@ -67,12 +67,20 @@ fn sigterm_ends_it_with_0_also_while_no_server_answers() {
     let kubeconfig = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(kubeconfig.path(), NOWHERE).unwrap();
     let kubeconfig = format!("--kubeconfig={}", kubeconfig.path().display());
-    let mut child = controller(&["--cluster-cidr=10.0.0.0/16", &kubeconfig]);
-    let lines = read(&mut child);
-    wait_for(&lines, "watch interrupted");
-    terminate(&child);
-    wait_for(&lines, "ending");
-    assert_eq!(status(&mut child, &lines).code(), Some(0));
+    let hidden = ["--healthz-bind-address=", "--metrics-bind-address="];
+    for (flag, trouble) in [
+        ("--leader-elect=true", "leader election hangs"),
+        ("--leader-elect=false", "watch interrupted"),
+    ] {
+        let mut arguments = vec!["--cluster-cidr=10.0.0.0/16", &kubeconfig, flag];
+        arguments.extend(hidden);
+        let mut child = controller(&arguments);
+        let lines = read(&mut child);
+        wait_for(&lines, trouble);
+        terminate(&child);
+        wait_for(&lines, "ending");
+        assert_eq!(status(&mut child, &lines).code(), Some(0));
+    }
 }
 
 /// What the program writes to stderr, as it comes.

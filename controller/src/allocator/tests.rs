@@ -47,7 +47,7 @@ fn round(allocator: &mut Allocator, words: &str) -> String {
             let cidrs = cidrs.iter().map(ToString::to_string).collect::<Vec<_>>();
             format!("{}={}", node.uid, cidrs.join(","))
         }
-        Decision::Wait(full) => format!("{} waits for {}", node.uid, full.cidr),
+        Decision::Wait(full) => format!("{} waits for {}", node.uid, full.0.range.cidr),
         Decision::Odd(oddity) => format!("{} {}", node.uid, oddity.reason()),
     });
     texts.collect::<Vec<_>>().join("; ")
@@ -147,7 +147,7 @@ fn who_waits_longest_gets_the_next_block_at_once() {
     round(&mut allocator, "a");
     allocator.round(&[], &[at(2, "b"), at(1, "c")]);
     assert_eq!(round(&mut allocator, "-a"), "c=10.0.0.0/24");
-    assert_eq!(allocator.waiting(), 1);
+    assert_eq!(allocator.waiting().len(), 1);
 }
 
 #[test]
@@ -293,9 +293,9 @@ impl Cluster {
             .nodes
             .iter()
             .filter(|(uid, shown)| shown.is_empty() && !self.promised.contains_key(*uid));
-        assert_eq!(allocator.waiting(), lacking.count());
+        assert_eq!(allocator.waiting().len(), lacking.count());
         assert!(
-            allocator.waiting() == 0 || empty.next_free().is_err(),
+            allocator.waiting().len() == 0 || empty.next_free().is_err(),
             "a Node waits beside a free block"
         );
     }

@@ -188,6 +188,59 @@ fn there_must_be_a_block() {
 }
 
 #[test]
+fn it_counts_as_kube_controller_manager_does() {
+    /// Used blocks, allocations, releases, skipped blocks.
+    #[track_caller]
+    fn check(set: &BlockSet, expected: [u128; 4]) {
+        let tally = set.tally();
+        assert_eq!([set.used(), tally.allocations, tally.releases, tally.tries.sum], expected);
+    }
+    let mut first = set("10.0.0.0/16", 24);
+    check(&first, [0, 0, 0, 0]);
+    for taken in 1..=256 {
+        take(&mut first).unwrap();
+        check(&first, [taken, taken, 0, 0]);
+    }
+    first.release(prefix("10.0.0.0/16"));
+    check(&first, [0, 256, 256, 0]);
+    first.occupy(prefix("10.0.0.0/16"));
+    check(&first, [256, 512, 256, 0]);
+    assert_eq!(take(&mut first), None);
+    check(&first, [256, 512, 256, 0]);
+
+    let mut half = set("10.0.0.0/16", 24);
+    half.occupy(prefix("10.0.0.0/17"));
+    check(&half, [128, 128, 0, 0]);
+    take(&mut half);
+    check(&half, [129, 129, 0, 128]);
+
+    let mut v6 = set("2001:db8::/48", 64);
+    v6.occupy(prefix("2001:db8::/48"));
+    check(&v6, [65536, 65536, 0, 0]);
+    v6.release(prefix("2001:db8::/48"));
+    check(&v6, [0, 65536, 65536, 0]);
+
+    let mut restarted = set("10.244.0.0/16", 24);
+    for text in ["10.244.0.0/24", "10.244.2.0/24"] {
+        restarted.occupy(prefix(text));
+    }
+    let skipped = (0..3).map(|_| {
+        let before = restarted.tally().tries.sum;
+        take(&mut restarted);
+        restarted.tally().tries.sum - before
+    });
+    assert_eq!(skipped.collect::<Vec<_>>(), [1, 1, 0]);
+
+    let mut wrapped = set("10.0.0.0/30", 32);
+    (0..4).for_each(|_| drop(take(&mut wrapped)));
+    wrapped.release(prefix("10.0.0.2/32"));
+    take(&mut wrapped);
+    wrapped.release(prefix("10.0.0.1/32"));
+    take(&mut wrapped);
+    check(&wrapped, [4, 6, 2, 2 + 2]);
+}
+
+#[test]
 fn memory_does_not_grow_with_the_number_of_blocks() {
     let mut set = set("fd00::/16", 120);
     set.occupy(prefix("fd00:1::/32"));
