@@ -1,36 +1,40 @@
-//! SIGINT, SIGTERM and SIGHUP end the lab before they end us.
+//! SIGHUP, SIGINT and SIGTERM end the lab before they end us.
 
 use std::thread;
 
 use anyhow::Result;
-use nix::sys::signal::{SigSet, Signal};
+use futures::FutureExt;
+use tokio::runtime;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::say::say;
 use crate::traces::Traces;
 
-/// Blocks the signals in this thread, and so in all that it starts from now on.
+/// Catches the signals from now on; the first ends the lab, and the process with 128 plus the
+/// signal's number, as a shell does.
 ///
-/// To be called before the first thread is started, or a signal would find one that dies of it.
-pub fn block() -> Result<()> {
-    Ok(signals().thread_block()?)
-}
-
-/// Waits for a signal on a thread of its own; then ends the lab, and the process with 128 plus
-/// the signal's number, as a shell does.
+/// They are caught, not blocked: a blocked signal is inherited by all programs that are started.
 pub(crate) fn end_lab_when_asked(traces: &Traces) -> Result<()> {
-    block()?;
     let traces = traces.clone();
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let caught = {
+        let _entered = runtime.enter();
+        let kinds = [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::terminate()];
+        let streams = kinds.map(|kind| signal(kind).map(|stream| (kind, stream)));
+        streams.into_iter().collect::<Result<Vec<_>, _>>()?
+    };
     thread::spawn(move || {
-        let Ok(signal) = signals().wait() else { return };
-        say(format_args!("{signal}: ending the lab"));
+        let kind = runtime.block_on(async {
+            let mut caught = caught;
+            let signals =
+                caught.iter_mut().map(|(kind, stream)| stream.recv().map(|_| *kind).boxed());
+            futures::future::select_all(signals).await.0
+        });
+        say(format_args!("signal {}: ending the lab", kind.as_raw_value()));
         if let Err(error) = traces.end_for_good() {
             say(format_args!("{error:#}"));
         }
-        std::process::exit(128 + signal as i32);
+        std::process::exit(128 + kind.as_raw_value());
     });
     Ok(())
-}
-
-fn signals() -> SigSet {
-    SigSet::from_iter([Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM])
 }

@@ -91,6 +91,8 @@ fn names<'a>(things: impl Iterator<Item = &'a Value>) -> Vec<String> {
 fn stages(workspace: &Workspace) -> Vec<Stage> {
     let clippy = "clippy --workspace --all-targets --locked -- -D warnings";
     let tests = "test --workspace --exclude e2e --locked --no-fail-fast";
+    let own = workspace.tests.iter().map(|name| format!(" --test {name}")).collect::<Vec<_>>();
+    let own = format!("test -p e2e --locked --lib{}", own.concat());
     let mut stages = vec![
         Stage::new("format", "fmt --all --check", 10, Wanted::Success),
         Stage::new("clippy", clippy, 120, Wanted::Success),
@@ -109,7 +111,7 @@ fn stages(workspace: &Workspace) -> Vec<Stage> {
             Wanted::Failure,
         ),
         Stage::new("unit, namespace and process tests", tests, 240, Wanted::Tests),
-        Stage::new("house rules", "test -p e2e --locked --lib --test tidy", 60, Wanted::Tests),
+        Stage::new("house rules, and the lab's own tests", &own, 60, Wanted::Tests),
         Stage::new(
             "scenarios on real kubelets",
             "test -p e2e --locked --test scenarios",
