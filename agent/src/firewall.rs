@@ -88,7 +88,7 @@ pub fn render_machine(sources: &[Prefix], cluster_cidrs: &[Prefix]) -> String {
 /// nft knows no name for that priority on the output hook.
 pub fn render_pods(attachments: &[Attachment]) -> String {
     let mut elements = BTreeMap::<&str, Vec<String>>::new();
-    for element in attachments.iter().flat_map(pods_table::elements) {
+    for element in pods_table::elements_of_all(attachments) {
         let data = fields(&element.data);
         let data = if data.is_empty() { data } else { format!(" : {data}") };
         elements.entry(element.set).or_default().push(fields(&element.key) + &data);

@@ -131,7 +131,7 @@ pub fn mac(address: IpAddr) -> [u8; 6] {
 }
 
 /// One interface of one container on the bridge.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Attachment {
     pub container_id: String,
@@ -149,6 +149,28 @@ pub struct Attachment {
     pub netns_inode: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub host_ports: Vec<HostPort>,
+    /// Whether the elements of its host ports are on their way in or out: nobody has been told that it
+    /// owns them, and another attachment may.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub pending: bool,
+    /// Whose container it is, where the runtime has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Pod>,
+}
+
+/// A pod by the names that a runtime gives in `CNI_ARGS` (`K8S_POD_NAMESPACE` and so on).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pod {
+    pub namespace: String,
+    pub name: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub uid: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Attachment {
@@ -260,7 +282,7 @@ mod tests {
                 "fd00:1111:2222:3333:4444:5555:6666:7777".parse().unwrap(),
             ],
             netns_inode: 1,
-            host_ports: Vec::new(),
+            ..Attachment::default()
         };
         assert!(record.alias().len() <= 255 && record.alias().ends_with(":7777"));
         assert_eq!(AttachmentId::of_alias(&record.alias()), Some(id.clone()));

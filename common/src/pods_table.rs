@@ -3,6 +3,7 @@
 //! The plugin adds and deletes them one by one over nfnetlink, the agent renders those of all records
 //! after a flush: both ask here, so they can't disagree. The chains that look them up are the agent's.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::attachment::{Attachment, Protocol};
@@ -26,7 +27,7 @@ pub struct Element {
 }
 
 /// One part of a concatenated key or value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Field {
     Address(IpAddr),
     Protocol(Protocol),
@@ -48,11 +49,15 @@ pub fn elements(attachment: &Attachment) -> Vec<Element> {
             }
             let what = [Field::Protocol(port.protocol), Field::Port(port.host_port)];
             let at = port.host_ip.filter(|ip| !ip.is_unspecified());
-            elements.push(Element {
+            let element = Element {
                 set: if at.is_some() { HOST_PORTS_AT } else { HOST_PORTS }[family],
                 key: at.map(Field::Address).into_iter().chain(what).collect(),
                 data: vec![Field::Address(pod), Field::Port(port.container_port)],
-            });
+            };
+            // On any address, and once more on `0.0.0.0`.
+            if !elements.contains(&element) {
+                elements.push(element);
+            }
         }
         if elements.len() > before {
             let key = vec![Field::Address(pod); 2];
@@ -60,6 +65,26 @@ pub fn elements(attachment: &Attachment) -> Vec<Element> {
         }
     }
     elements
+}
+
+/// The elements of all `attachments`, no two with one key: nft refuses a table that has such.
+///
+/// Records of one host port are left where an ADD or DEL was killed. The one that is pending gives way,
+/// because its call was never answered; of two such the first by name stays. Like its transaction, an
+/// attachment has all of its elements or none.
+pub fn elements_of_all(attachments: &[Attachment]) -> Vec<Element> {
+    let mut order = attachments.iter().collect::<Vec<_>>();
+    order.sort_by_key(|it| (it.pending, &it.container_id, &it.ifname));
+    let mut taken = BTreeMap::new();
+    for attachment in order {
+        let own = elements(attachment);
+        let free = |element: &Element| !taken.contains_key(&(element.set, element.key.clone()));
+        if own.iter().all(free) {
+            taken.extend(own.into_iter().map(|element| ((element.set, element.key), element.data)));
+        }
+    }
+    let elements = taken.into_iter();
+    elements.map(|((set, key), data)| Element { set, key, data }).collect()
 }
 
 #[cfg(test)]
@@ -84,17 +109,14 @@ mod tests {
         let attachment = Attachment {
             container_id: "c".into(),
             ifname: "eth0".into(),
-            bridge: "cbr0".into(),
-            host_link: "veth0".into(),
-            mac: "0a:58:0a:f4:01:05".into(),
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
-            netns_inode: 1,
             host_ports: vec![HostPort {
                 protocol: Protocol::Tcp,
                 host_ip: host_ip.map(|ip| ip.parse().unwrap()),
                 host_port: 8080,
                 container_port: 80,
             }],
+            ..Attachment::default()
         };
         assert_eq!(elements(&attachment).iter().map(text).collect::<Vec<_>>(), expected);
     }
@@ -128,6 +150,47 @@ mod tests {
             &["10.0.0.5", "fd00::5"],
             Some("::"),
             &["hostports6 tcp . 8080 : fd00::5 . 80", "hairpin6 fd00::5 . fd00::5 : "],
+        );
+    }
+
+    /// Of attachments `(id, pending, address, host ports)`.
+    #[track_caller]
+    fn check_all(attachments: &[(&str, bool, &str, &[u16])], expected: &[&str]) {
+        let attachments = attachments.iter().map(|&(id, pending, address, ports)| Attachment {
+            container_id: id.into(),
+            pending,
+            addresses: vec![address.parse().unwrap()],
+            host_ports: ports
+                .iter()
+                .map(|&host_port| HostPort {
+                    protocol: Protocol::Tcp,
+                    host_ip: None,
+                    host_port,
+                    container_port: 80,
+                })
+                .collect(),
+            ..Attachment::default()
+        });
+        let elements = elements_of_all(&attachments.collect::<Vec<_>>());
+        let ports = elements.iter().filter(|element| element.set == HOST_PORTS.v4);
+        assert_eq!(ports.map(text).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_host_port_is_of_one_attachment() {
+        let (a, b) =
+            ("hostports4 tcp . 8080 : 10.0.0.2 . 80", "hostports4 tcp . 8080 : 10.0.0.3 . 80");
+        check_all(&[("a", false, "10.0.0.2", &[8080]), ("b", true, "10.0.0.3", &[8080])], &[a]);
+        check_all(&[("a", true, "10.0.0.2", &[8080]), ("b", false, "10.0.0.3", &[8080])], &[b]);
+        check_all(&[("b", true, "10.0.0.3", &[8080]), ("a", true, "10.0.0.2", &[8080])], &[a]);
+        check_all(&[("b", true, "10.0.0.3", &[8080])], &[b]);
+        check_all(
+            &[("a", false, "10.0.0.2", &[8080]), ("b", true, "10.0.0.3", &[8080, 9090])],
+            &[a],
+        );
+        check_all(
+            &[("a", false, "10.0.0.2", &[8080]), ("b", false, "10.0.0.3", &[9090])],
+            &[a, "hostports4 tcp . 9090 : 10.0.0.3 . 80"],
         );
     }
 }

@@ -42,7 +42,8 @@ pub(crate) fn container_netns(path: &Path) -> Result<Netns, Error> {
 /// address is free only when nothing leads to the pod any more.
 pub(crate) fn remove(host: &mut Netlink, state: &State, claim: &Claim) -> Result<(), Error> {
     let record = state.record(&claim.id)?;
-    let retracted = record.as_ref().map_or(Ok(()), |record| hostports::retract(state, record));
+    let retracted =
+        record.as_ref().map_or(Ok(()), |record| hostports::retract(state, &claim.id, record));
     let deleted = veth::delete(host, &claim.id);
     retracted?;
     deleted?;

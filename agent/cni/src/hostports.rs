@@ -1,7 +1,9 @@
 //! An attachment's elements in the table of host ports, together with its record.
 //!
 //! The agent rebuilds that table from all records under an exclusive lock. Who writes a record and its
-//! elements holds it shared, so a rebuild sees both or neither.
+//! elements holds it shared, so a rebuild sees both or neither. The record says that they are pending
+//! until they are all there, and again before the first goes: of two records of one host port, which
+//! those leave who are killed, the one that is not pending owns it.
 
 use std::time::Duration;
 
@@ -39,13 +41,17 @@ pub(crate) fn publish(state: &State, id: &AttachmentId, record: &Attachment) -> 
     let added = wait::until(TABLE_LIMIT, || {
         // Not while waiting: the agent makes the table under the exclusive lock.
         let _lock = table_lock(state)?;
-        state.write_record(id, record)?;
+        state.write_record(id, &pending(record))?;
         Ok::<_, Error>(match add(&mut nftables, &elements)? {
             Added::None(why) => {
                 missing = why;
                 None
             }
-            added => Some(added),
+            Added::All => {
+                state.write_record(id, record)?;
+                Some(Added::All)
+            }
+            conflict @ Added::Conflict(_) => Some(conflict),
         })
     })?;
     match added {
@@ -75,12 +81,18 @@ fn add(nftables: &mut Nftables, elements: &[Element]) -> Result<Added, Error> {
 }
 
 /// Deletes the elements of `record`, and only those: the key of one may have another's data by now.
-pub(crate) fn retract(state: &State, record: &Attachment) -> Result<(), Error> {
+pub(crate) fn retract(state: &State, id: &AttachmentId, record: &Attachment) -> Result<(), Error> {
     let elements = pods_table::elements(record);
     if elements.is_empty() {
         return Ok(());
     }
     let _lock = table_lock(state)?;
+    if !record.pending
+        && let Err(error) = state.write_record(id, &pending(record))
+    {
+        // It matters only if somebody is killed before the record is gone.
+        eprintln!("kubenet: {error}");
+    }
     let mut nftables = Nftables::open()?;
     let changed = nftables.missing_elements(names::PODS_TABLE, &elements).and_then(|missing| {
         let own = elements.into_iter().filter(|element| !missing.contains(element));
@@ -90,6 +102,11 @@ pub(crate) fn retract(state: &State, record: &Attachment) -> Result<(), Error> {
         Err(ElementsError::TableMissing { .. }) => Ok(()),
         changed => Ok(changed?),
     }
+}
+
+/// The record of an attachment whose elements are about to be changed.
+fn pending(record: &Attachment) -> Attachment {
+    Attachment { pending: true, ..record.clone() }
 }
 
 /// The elements of `record` that are not there.

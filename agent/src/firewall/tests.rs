@@ -31,6 +31,7 @@ fn pods() -> String {
         addresses: vec!["10.244.1.5".parse().unwrap(), "fd00::5".parse().unwrap()],
         netns_inode: 1,
         host_ports: vec![port(None, 8080), port(Some("192.0.2.1"), 8081)],
+        ..Attachment::default()
     }])
 }
 

@@ -132,6 +132,8 @@ impl Machine {
             addresses,
             netns_inode: inode,
             host_ports: config.host_ports.clone(),
+            pending: false,
+            pod: None,
         })
     }
 

@@ -11,7 +11,7 @@ fn record() -> Attachment {
         mac: "0a:58:0a:f4:01:05".into(),
         addresses: vec!["10.244.1.5".parse().unwrap(), "fd00:1::5".parse().unwrap()],
         netns_inode: 1,
-        host_ports: Vec::new(),
+        ..Attachment::default()
     }
 }
 

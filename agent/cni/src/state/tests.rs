@@ -127,7 +127,7 @@ fn a_record_is_read_back_and_listed() {
         mac: "0a:58:0a:f4:01:05".into(),
         addresses: vec!["10.0.0.2".parse().unwrap()],
         netns_inode: 1,
-        host_ports: Vec::new(),
+        ..Attachment::default()
     };
     let id = record.id().unwrap();
     assert_eq!(state.record(&id).unwrap(), None);

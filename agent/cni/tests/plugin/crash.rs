@@ -3,12 +3,14 @@
 //! strace kills the plugin when it enters the Nth call of a kind, for each N until it survives. The pods
 //! want one host port and the range has one address, so that whatever leaks is missed at once.
 
+use std::fs;
 use std::os::unix::process::ExitStatusExt;
 
+use common::pods_table::{self, Field};
 use serde_json::json;
 
 use crate::hostports::{listing, make_table, mapping};
-use crate::lab::{Call, Host, IPV6, call, command, pod};
+use crate::lab::{Call, Host, IPV4, IPV6, call, command, pod};
 
 /// The calls that write files, links and netlink messages.
 const KINDS: [&str; 7] = ["openat", "write", "linkat", "rename", "unlink", "sendto", "setns"];
@@ -84,4 +86,29 @@ fn another_add_gets_the_address_of_one_that_was_killed() {
 #[test]
 fn del_finishes_what_a_del_that_was_killed_began() {
     at_each_seam("DEL", |host, _pod| host.del("c1").succeeded());
+}
+
+#[test]
+fn a_host_port_stays_its_owners_when_an_add_that_wants_it_is_killed() {
+    let mut host = Host::new(&[IPV4]);
+    make_table(&host);
+    host.conf["runtimeConfig"] = json!({ "portMappings": [mapping(8080, 80, "tcp", "")] });
+    let owner = pod();
+    host.add("owner", &owner).result();
+    let table = listing(&host);
+    let mut rivals = 0;
+    for (kind, number) in [("sendto", 3), ("sendto", 4), ("sendto", 5), ("rename", 1)] {
+        // Its name comes first.
+        assert!(killed(&host, &call("ADD", "c1", Some(&pod())), kind, number));
+        let entries = fs::read_dir(host.file("attachments")).unwrap();
+        let texts = entries.map(|entry| fs::read(entry.unwrap().path()).unwrap());
+        let records = texts.map(|text| serde_json::from_slice(&text).unwrap()).collect::<Vec<_>>();
+        rivals += records.len() - 1;
+        let elements = pods_table::elements_of_all(&records);
+        assert_eq!(elements[1].data[0], Field::Address("10.244.1.2".parse().unwrap()));
+        assert_eq!(elements.len(), 2, "{elements:?}");
+        assert_eq!(listing(&host), table);
+    }
+    assert!(rivals > 0, "no ADD was killed after its record");
+    host.del("c1").succeeded();
 }
