@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 use crate::traces::{Trace, Traces};
@@ -17,7 +17,7 @@ const ROOT: &str = "/sys/fs/cgroup";
 const CONTROLLERS: [&str; 4] = ["cpu", "cpuset", "memory", "pids"];
 
 /// How long the kernel takes to empty the folder of a process that ended.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Which cgroups the host has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,9 +86,15 @@ pub(crate) fn disable(controller: &str) -> Result<()> {
 pub(crate) fn remove(lab: &str) -> Result<()> {
     // runc makes folders in a version 2 hierarchy beside those of version 1, too.
     for folder in hierarchies(&["cgroup", "cgroup2"])?.iter().map(|root| root.join(lab)) {
-        eventually(&format!("{} is empty", folder.display()), PATIENCE, || {
-            Ok(remove_tree(&folder).is_ok().then_some(()))
-        })?;
+        let mut last = None;
+        let gone = || {
+            last = remove_tree(&folder).err();
+            Ok(last.is_none().then_some(()))
+        };
+        let what = format!("{} is empty", folder.display());
+        if let Err(late) = eventually(&what, PATIENCE, gone) {
+            return Err(last.map_or(late, |error| Error::from(error).context(what)));
+        }
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ pub mod control_plane;
 pub mod demo;
 pub mod fake;
 pub mod host;
+pub mod identity;
 pub mod image;
 pub mod kubernetes;
 pub mod lab;
