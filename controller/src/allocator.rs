@@ -226,4 +226,6 @@ fn turn(node: &NodeView) -> (i64, String) {
 }
 
 #[cfg(test)]
+mod regressions;
+#[cfg(test)]
 mod tests;

@@ -20,6 +20,9 @@ pub const NOT_AVAILABLE: &str = "CIDRNotAvailable";
 /// The Node's podCIDRs can't be written; kube-controller-manager's word.
 pub const ASSIGNMENT_FAILED: &str = "CIDRAssignmentFailed";
 
+/// Somebody else gives Nodes their podCIDRs.
+pub const FOREIGN_ALLOCATOR: &str = "ForeignAllocatorDetected";
+
 /// What the Events say was being done.
 const ACTION: &str = "AssignPodCIDRs";
 

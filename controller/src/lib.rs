@@ -2,12 +2,13 @@
 //!
 //! `reconcile` turns the watch of Nodes into rounds of the `allocator`, and its verdicts into one
 //! PATCH for each Node; `leader` says when this process may. What decides is pure: `block_set`, `pool`,
-//! `allocator`, `queue`, `lease`.
+//! `allocator`, `foreign`, `queue`, `lease`.
 
 pub mod allocator;
 pub mod block_set;
 pub mod dry_run;
 pub mod events;
+pub mod foreign;
 pub mod leader;
 pub mod leader_flags;
 pub mod lease;

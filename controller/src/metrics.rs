@@ -39,6 +39,8 @@ pub struct Metrics {
     /// 1 while this process may allocate.
     pub leading: Gauge,
     pub transitions: Counter,
+    /// 1 while another allocator is left alone.
+    pub foreign: Gauge,
 }
 
 /// The allocator as it was after its last round; empty while this process has none.
@@ -71,6 +73,7 @@ impl Metrics {
             depth: Gauge::default(),
             leading: Gauge::default(),
             transitions: Counter::default(),
+            foreign: Gauge::default(),
         };
         let mut registry = Registry::default();
         metrics.register(&mut registry, lease);
@@ -116,6 +119,11 @@ impl Metrics {
             "kubenet_leader_transitions",
             "[STABLE] How often this process began to allocate",
             self.transitions.clone(),
+        );
+        registry.register(
+            "kubenet_foreign_allocator",
+            "[STABLE] 1 while somebody else gives Nodes their podCIDRs, and this program none",
+            self.foreign.clone(),
         );
         let build = Gauge::<i64>::default();
         build.set(1);

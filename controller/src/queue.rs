@@ -89,6 +89,11 @@ impl Queue {
         self.jobs.remove(uid);
     }
 
+    /// Whether something is to be sent to the Node of `uid`.
+    pub fn wants(&self, uid: &str) -> bool {
+        self.jobs.contains_key(uid)
+    }
+
     /// How many assignments have no good answer yet.
     pub fn len(&self) -> usize {
         self.jobs.len()

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use common::node::NodeView;
 use futures::stream::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Node;
-use kube::api::Api;
+use kube::api::{Api, Resource, ResourceExt};
 use kube::runtime::watcher::Event;
 use process::nodes::{self, Change, Nodes};
 use process::ready::Readiness;
@@ -18,6 +18,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::allocator::{Allocator, Decision, Verdict};
 use crate::events::{self, Events};
+use crate::foreign::Foreign;
 use crate::leader::Term;
 use crate::metrics::Metrics;
 use crate::patch::{self, Reply};
@@ -61,13 +62,15 @@ pub struct Reconciler {
     sent: JoinSet<Sent>,
     /// Since when each Node is known to have no podCIDRs, by UID.
     lacking: HashMap<String, Instant>,
+    foreign: Foreign,
     outlets: Outlets,
 }
 
 impl Reconciler {
     pub fn new(allocator: Allocator, outlets: Outlets) -> Self {
         let (nodes, queue) = (Nodes::default(), Queue::new(IN_FLIGHT));
-        Self { nodes, allocator, queue, sent: JoinSet::new(), lacking: HashMap::new(), outlets }
+        let (sent, lacking, foreign) = (JoinSet::new(), HashMap::new(), Foreign::default());
+        Self { nodes, allocator, queue, sent, lacking, foreign, outlets }
     }
 
     /// Follows `watch`, which should never end, until `stop` resolves; then no PATCH is under way.
@@ -83,8 +86,13 @@ impl Reconciler {
         let mut reminder = tokio::time::interval(REMINDER);
         reminder.reset();
         loop {
-            self.send(Instant::now());
-            let due = self.queue.wakes_at();
+            let now = Instant::now();
+            let held = self.hold_until(now);
+            self.outlets.metrics.foreign.set(held.is_some().into());
+            if held.is_none() {
+                self.send(now);
+            }
+            let due = held.or_else(|| self.queue.wakes_at());
             tokio::select! {
                 batch = batches.next() => match batch {
                     Some(batch) => self.learn(batch, Instant::now()),
@@ -103,7 +111,11 @@ impl Reconciler {
 
     fn learn(&mut self, batch: Vec<Event<nodes::Node>>, now: Instant) {
         let first = self.nodes.known().is_none();
-        let changes = batch.into_iter().flat_map(|event| self.nodes.apply(event)).collect();
+        let mut changes = Vec::new();
+        for event in batch {
+            self.watch_others(&event, now);
+            changes.extend(self.nodes.apply(event));
+        }
         let (gone, applied) = collapse(changes);
         for node in applied.iter().filter(|node| node.pod_cidrs.is_empty()) {
             self.lacking.entry(node.uid.clone()).or_insert(now);
@@ -133,6 +145,34 @@ impl Reconciler {
                 info!("{usage}");
             }
         }
+    }
+
+    /// Notes who else gives podCIDRs to Nodes that had none.
+    fn watch_others(&mut self, event: &Event<nodes::Node>, now: Instant) {
+        let Event::Apply(new) = event else { return };
+        let old = self.nodes.known().and_then(|known| known.get(&new.name_any()));
+        let old = old.filter(|old| Some(&old.uid) == new.meta().uid.as_ref());
+        let (Some(old), Some(manager)) = (old, new.pod_cidrs_manager()) else { return };
+        if !old.pod_cidrs.is_empty() || !new.has_pod_cidrs() {
+            return;
+        }
+        if self.foreign.wrote(manager, &old.uid, now) {
+            let reason = events::FOREIGN_ALLOCATOR;
+            let text = format!(
+                "{manager} gives podCIDRs to Nodes as well; kubenet gives none before a Node has \
+                 waited for a minute: switch one of them off"
+            );
+            warn!(node = %old.name, reason, "{text}");
+            self.outlets.events.warn(old, reason, text);
+        }
+    }
+
+    /// Until when another allocator is left alone.
+    fn hold_until(&mut self, now: Instant) -> Option<Instant> {
+        self.foreign.allocator()?;
+        let wanted = self.lacking.iter().filter(|(uid, _)| self.queue.wants(uid));
+        let waits = wanted.map(|(_, &since)| since).min();
+        self.foreign.hold_until(waits, now)
     }
 
     fn carry_out(&mut self, Verdict { node, decision }: Verdict) {

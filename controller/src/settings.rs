@@ -15,6 +15,9 @@ const MASK: &str = "--node-cidr-mask-size";
 const MASKS: PerFamily<&str> =
     PerFamily { v4: "--node-cidr-mask-size-ipv4", v6: "--node-cidr-mask-size-ipv6" };
 
+/// kube-controller-manager's only type that asks no cloud.
+const RANGE_ALLOCATOR: &str = "RangeAllocator";
+
 /// What a Node gets if no flag says otherwise.
 const DEFAULT_MASKS: PerFamily<u8> = PerFamily { v4: 24, v6: 64 };
 
@@ -68,6 +71,21 @@ pub struct Flags {
         default_missing_value = "true"
     )]
     allocate_node_cidrs: String,
+
+    /// Taken for kube-controller-manager's sake; the others of its types are a cloud's
+    #[arg(long, value_name = "TYPE", default_value = RANGE_ALLOCATOR)]
+    cidr_allocator_type: String,
+
+    /// Taken for kube-controller-manager's sake, and without effect: routes are the agents'
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "true",
+        default_missing_value = "true"
+    )]
+    configure_cloud_routes: String,
 }
 
 /// What the controller was told.
@@ -98,6 +116,11 @@ impl Flags {
             let text = "there is nothing else to do: say true, or do not start this program";
             mistakes.add("--allocate-node-cidrs", text);
         }
+        if self.cidr_allocator_type != RANGE_ALLOCATOR {
+            mistakes.add("--cidr-allocator-type", format!("want {RANGE_ALLOCATOR}"));
+        }
+        let bool = self.configure_cloud_routes.parse::<bool>();
+        mistakes.keep("--configure-cloud-routes", bool.map_err(|_| "want true or false"));
         let masks = Masks {
             any: mask(MASK, &self.node_cidr_mask_size, &mut mistakes),
             of: PerFamily {

@@ -12,7 +12,7 @@ fn prefix(text: &str) -> Prefix {
 }
 
 /// `10.0.0.0/16:24,fd00::/48:64`
-fn allocator(ranges: &str, services: &[&str]) -> Allocator {
+pub(super) fn allocator(ranges: &str, services: &[&str]) -> Allocator {
     let ranges = ranges.split(',').map(|range| {
         let (cidr, mask) = range.rsplit_once(':').unwrap();
         Range { cidr: prefix(cidr), mask: mask.parse().unwrap() }
@@ -22,7 +22,7 @@ fn allocator(ranges: &str, services: &[&str]) -> Allocator {
 }
 
 /// `n1`, `n1@10.0.0.0/24,fd00::/64`, `n1!` for a terminating one; `n1#2` is its second UID.
-fn node(text: &str) -> Arc<NodeView> {
+pub(super) fn node(text: &str) -> Arc<NodeView> {
     let (name, cidrs) = text.split_once('@').unwrap_or((text, ""));
     let uid = name.trim_end_matches('!');
     Arc::new(NodeView {
@@ -37,7 +37,7 @@ fn node(text: &str) -> Arc<NodeView> {
 }
 
 /// One round: the words that begin with `-` are gone, the others applied.
-fn round(allocator: &mut Allocator, words: &str) -> String {
+pub(super) fn round(allocator: &mut Allocator, words: &str) -> String {
     let (gone, applied) = words.split_whitespace().partition::<Vec<_>, _>(|w| w.starts_with('-'));
     let gone = gone.iter().map(|word| node(&word[1..])).collect::<Vec<_>>();
     let applied = applied.iter().map(|word| node(word)).collect::<Vec<_>>();
@@ -55,7 +55,7 @@ fn round(allocator: &mut Allocator, words: &str) -> String {
 
 /// Rounds and what came of each.
 #[track_caller]
-fn check(ranges: &str, rounds: &[(&str, &str)]) {
+pub(super) fn check(ranges: &str, rounds: &[(&str, &str)]) {
     let mut allocator = allocator(ranges, &[]);
     for (words, expected) in rounds {
         assert_eq!(round(&mut allocator, words), *expected, "{words:?} of {rounds:?}");

@@ -121,9 +121,17 @@ fn services_are_at_most_one_of_each_family() {
 }
 
 #[test]
-fn the_flag_of_kube_controller_manager_may_stay() {
+fn flags_of_kube_controller_manager_may_stay() {
     check(&format!("{V4}|--allocate-node-cidrs"), "10.244.0.0/16:24");
     check(&format!("{V4}|--allocate-node-cidrs=true"), "10.244.0.0/16:24");
+    check(
+        &format!("{V4}|--cidr-allocator-type=RangeAllocator|--configure-cloud-routes=false"),
+        "10.244.0.0/16:24",
+    );
+    check(
+        &format!("{V4}|--cidr-allocator-type=CloudAllocator"),
+        "--cidr-allocator-type: want RangeAllocator",
+    );
     let text = "there is nothing else to do: say true, or do not start this program";
     check(&format!("{V4}|--allocate-node-cidrs=false"), &format!("--allocate-node-cidrs: {text}"));
 }

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 
 use common::node::{Condition, NodeView};
 use k8s_openapi::ClusterResourceScope;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, Time};
 use kube::Resource;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
 /// Part of a v1 Node. It can be read and watched, never written: a write would drop the rest.
@@ -63,16 +64,61 @@ struct Metadata {
     resource_version: Option<String>,
     creation_timestamp: Option<Time>,
     deletion_timestamp: Option<Time>,
+    #[serde(default)]
+    managed_fields: Option<Vec<ManagedFields>>,
+}
+
+/// Who wrote which fields last, as far as it is about podCIDRs.
+#[derive(Deserialize)]
+struct ManagedFields {
+    manager: Option<String>,
+    #[serde(rename = "fieldsV1", default)]
+    fields: Option<Fields>,
+}
+
+#[derive(Deserialize)]
+struct Fields {
+    #[serde(rename = "f:spec")]
+    spec: Option<SpecFields>,
+}
+
+#[derive(Deserialize)]
+struct SpecFields {
+    #[serde(rename = "f:podCIDRs")]
+    pod_cidrs: Option<IgnoredAny>,
+}
+
+impl ManagedFields {
+    /// The manager, if it wrote the podCIDRs.
+    fn of_pod_cidrs(self) -> Option<ManagedFieldsEntry> {
+        self.fields?.spec?.pod_cidrs?;
+        Some(ManagedFieldsEntry { manager: self.manager, ..ManagedFieldsEntry::default() })
+    }
+}
+
+impl Node {
+    /// The field manager that wrote `spec.podCIDRs`.
+    pub fn pod_cidrs_manager(&self) -> Option<&str> {
+        self.metadata.managed_fields.as_ref()?.first()?.manager.as_deref()
+    }
+
+    /// Whether it has podCIDRs.
+    pub fn has_pod_cidrs(&self) -> bool {
+        self.spec.pod_cidrs.as_ref().is_some_and(|cidrs| !cidrs.is_empty())
+    }
 }
 
 fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     let metadata = Metadata::deserialize(deserializer)?;
+    let managers = metadata.managed_fields.into_iter().flatten();
+    let managers = managers.filter_map(ManagedFields::of_pod_cidrs).collect::<Vec<_>>();
     Ok(ObjectMeta {
         name: metadata.name,
         uid: metadata.uid,
         resource_version: metadata.resource_version,
         creation_timestamp: metadata.creation_timestamp,
         deletion_timestamp: metadata.deletion_timestamp,
+        managed_fields: (!managers.is_empty()).then_some(managers),
         ..ObjectMeta::default()
     })
 }
@@ -181,6 +227,25 @@ mod tests {
         let condition = node.network_unavailable.unwrap();
         assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("True", "NoRoute"));
         assert!(!node.terminating);
+    }
+
+    #[test]
+    fn it_tells_who_wrote_the_podcidrs() {
+        let node = |manager: &str, field: &str| {
+            serde_json::from_value::<Node>(json!({
+                "metadata": {"name": "n1", "managedFields": [
+                    {"manager": "kubelet", "fieldsV1": {"f:status": {"f:images": {}}}},
+                    {"manager": "old", "operation": "Update"},
+                    {"manager": manager, "fieldsV1": {"f:spec": {"f:podCIDR": {}, field: {".": {}}}}},
+                ]},
+                "spec": {"podCIDRs": ["10.0.0.0/24"]},
+            }))
+        };
+        let node = |manager, field| node(manager, field).unwrap();
+        let foreign = node("kube-controller-manager", "f:podCIDRs");
+        assert!(foreign.has_pod_cidrs());
+        assert_eq!(foreign.pod_cidrs_manager(), Some("kube-controller-manager"));
+        assert_eq!(node("kubelet", "f:taints").pod_cidrs_manager(), None);
     }
 
     #[test]
