@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::names;
 use net::NetError;
-use net::link::LinkChange;
+use net::link::{LinkChange, Master};
 use net::nft::NftError;
 use net::route::RouteChange;
 
@@ -15,7 +15,7 @@ use crate::machine::Machine;
 use crate::state::Step;
 use crate::sysctl::Setting;
 use crate::unready::{Unready, Verdict};
-use crate::{bridge, cni_config, firewall, observe};
+use crate::{bridge, cni_config, firewall, observe, ports};
 
 /// Programs are for everybody to run.
 const PROGRAM: u32 = 0o755;
@@ -28,6 +28,9 @@ const PRIVATE: u32 = 0o600;
 
 /// How long to wait for plugins, which write a record and its elements in milliseconds.
 const PLUGIN_AT_WORK: Duration = Duration::from_secs(1);
+
+/// How often a table is applied for a listing of it alone.
+const LISTINGS: usize = 3;
 
 /// Why a step was not carried out; the next round tries it again.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +56,7 @@ impl Machine {
     pub fn apply(&mut self, step: &Step) -> Result<(), ApplyError> {
         match step {
             Step::Bridge(step) => self.apply_bridge(step),
+            Step::Port(step) => self.apply_port(step),
             Step::Sysctl(setting) => self.apply_sysctl(setting),
             Step::Routes(changes) => self.apply_routes(changes),
             Step::Table(step) => self.apply_table(step),
@@ -99,11 +103,44 @@ impl Machine {
             Step::SetMtu(mtu) => {
                 self.netlink.set_link(index, &LinkChange { mtu: Some(*mtu), ..unchanged })
             }
+            Step::SetPromiscuous(on) => {
+                self.netlink.set_link(index, &LinkChange { promiscuous: Some(*on), ..unchanged })
+            }
             Step::Enable => {
                 self.netlink.set_link(index, &LinkChange { up: Some(true), ..unchanged })
             }
         }
         .map_err(ApplyError::Net)
+    }
+
+    /// Under the attachment's lock it looks again, so that no dying pod is put back.
+    fn apply_port(&mut self, step: &ports::Step) -> Result<(), ApplyError> {
+        let path = self.paths.claim(&step.id);
+        let claim = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            claim => at(&path, claim)?,
+        };
+        // Whoever holds it changes the port, and that wakes the loop.
+        if !at(&path, lock_within(&claim, Duration::ZERO))? || !self.paths.record(&step.id).exists()
+        {
+            return Ok(());
+        }
+        let bridge = self.netlink.link(names::BRIDGE)?.ok_or(ApplyError::BridgeGone)?.index;
+        let Some(link) = self.netlink.link(&step.id.host_link())? else { return Ok(()) };
+        if ports::owner(&link).as_ref() != Some(&step.id) {
+            return Ok(());
+        }
+        let change = LinkChange {
+            up: Some(true),
+            master: step.detached.then_some(Master::Bridge(bridge)),
+            promiscuous: Some(false),
+            hairpin: Some(step.hairpin),
+            ..LinkChange::default()
+        };
+        match self.netlink.set_link(link.index, &change) {
+            Err(error) if error.is_missing() => Ok(()),
+            changed => Ok(changed?),
+        }
     }
 
     fn apply_sysctl(&self, setting: &Setting) -> Result<(), ApplyError> {
@@ -128,13 +165,21 @@ impl Machine {
     }
 
     /// Applies a table and remembers what nft prints of it.
-    fn apply_table(&self, step: &firewall::Step) -> Result<(), ApplyError> {
+    fn apply_table(&mut self, step: &firewall::Step) -> Result<(), ApplyError> {
         let table = step.table;
-        match table {
-            firewall::Table::Machine => net::nft::apply(&step.text)?,
-            firewall::Table::Pods => self.rebuild_pods_table()?,
+        let mut listing = String::new();
+        for _ in 0..LISTINGS {
+            let before = self.nftables.generation()?;
+            match table {
+                firewall::Table::Machine => net::nft::apply(&step.text)?,
+                firewall::Table::Pods => self.rebuild_pods_table()?,
+            }
+            listing = observe::listing(table)?.unwrap_or_default();
+            // Else somebody else's change may have come between, and be in the listing.
+            if self.nftables.generation()? == before.wrapping_add(1) {
+                break;
+            }
         }
-        let listing = observe::listing(table)?.unwrap_or_default();
         let applied = firewall::Applied { text: step.text.clone(), listing };
         let text = serde_json::json!(applied).to_string();
         let path = self.paths.applied(table.name());

@@ -20,6 +20,8 @@ pub struct Bridge {
     pub mtu: u32,
     /// The gateway of each range.
     pub addresses: Vec<Held>,
+    /// Whether it takes every frame that it sees.
+    pub promiscuous: bool,
 }
 
 /// An address with the length of its network.
@@ -50,6 +52,7 @@ pub enum Step {
     SetMac(Mac),
     /// Always a change of its own: the MTU of a bridge made with it follows the smallest port.
     SetMtu(u32),
+    SetPromiscuous(bool),
     Enable,
     AddAddress(Held),
 }
@@ -66,6 +69,7 @@ pub fn desired(ranges: &[Range], mtu: u32, now: Option<&Link>, attached: &[IpAdd
         mac: learned.or(first.map(derived)).unwrap_or(Mac([0; 6])),
         mtu,
         addresses: ranges.iter().copied().map(Held::from).collect(),
+        promiscuous: false,
     }
 }
 
@@ -115,6 +119,9 @@ pub fn plan(
     if link.mtu != desired.mtu {
         steps.push(Step::SetMtu(desired.mtu));
     }
+    if link.promiscuous != desired.promiscuous {
+        steps.push(Step::SetPromiscuous(desired.promiscuous));
+    }
     if !link.up {
         steps.push(Step::Enable);
     }
@@ -148,6 +155,20 @@ impl Held {
     }
 }
 
+impl Step {
+    /// What is repaired by it, in one word.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Create(_) => "bridge",
+            Self::AddAddress(_) | Self::DeleteAddress(_) => "address",
+            Self::SetMac(_) => "mac",
+            Self::SetMtu(_) => "mtu",
+            Self::SetPromiscuous(_) => "promisc",
+            Self::Enable => "link",
+        }
+    }
+}
+
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.length)
@@ -162,6 +183,8 @@ impl fmt::Display for Step {
             Self::Create(mac) => write!(f, "create {bridge} with MAC {mac}"),
             Self::SetMac(mac) => write!(f, "set MAC of {bridge} to {mac}"),
             Self::SetMtu(mtu) => write!(f, "set MTU of {bridge} to {mtu}"),
+            Self::SetPromiscuous(true) => write!(f, "set {bridge} promiscuous"),
+            Self::SetPromiscuous(false) => write!(f, "set {bridge} not promiscuous"),
             Self::Enable => write!(f, "set {bridge} up"),
             Self::AddAddress(held) => write!(f, "add address {held} to {bridge}"),
         }
@@ -217,6 +240,8 @@ mod tests {
         check(range, "cbr0:bridge 1500 up mac=02:00:00:00:00:01 10.244.1.1/24", &[], steps);
         let steps = &["set MTU of cbr0 to 1500", "set cbr0 up"];
         check(range, "cbr0:bridge 1400 mac=0a:58:0a:f4:01:01 10.244.1.1/24", &[], steps);
+        let curious = "cbr0:bridge 1500 up promiscuous mac=0a:58:0a:f4:01:01 10.244.1.1/24";
+        check(range, curious, &[], &["set cbr0 not promiscuous"]);
         let steps = &["add address 10.244.1.1/24 to cbr0"];
         check(range, "cbr0:bridge 1500 up mac=0a:58:0a:f4:01:01", &[], steps);
     }

@@ -7,6 +7,9 @@ use std::path::Path;
 
 use common::conflist::{Capabilities, Conflist, PluginConfig, Range};
 use common::names;
+use serde_json::Value;
+
+use crate::state;
 
 /// The names by which the plugin is installed. `loopback` first: what equals the plugin that is
 /// installed is known to be ours, which can't be seen any more once that is replaced.
@@ -42,7 +45,7 @@ pub fn render(ranges: &[Range], mtu: u32, state_dir: &Path) -> String {
             capabilities: Capabilities { port_mappings: true },
             bridge: names::BRIDGE.to_owned(),
             mtu: Some(mtu),
-            hairpin: true,
+            hairpin: state::HAIRPIN,
             ranges: ranges.to_vec(),
             state_dir: state_dir.display().to_string(),
         }],
@@ -68,6 +71,30 @@ pub fn plan_conflist(desired: &str, now: Option<&str>) -> Option<Step> {
 pub fn names_other_ranges(now: Option<&str>, ranges: &[Range]) -> bool {
     let list = now.and_then(|text| serde_json::from_str::<Conflist>(text).ok());
     list.is_some_and(|list| list.plugins.iter().any(|plugin| plugin.ranges != ranges))
+}
+
+/// Whether a runtime takes the file `name` with this `text` rather than ours: the first by name that
+/// makes sense, as libcni (`ConfFiles` in libcni/api.go) and containerd read the folder.
+pub fn takes_precedence(name: &str, text: &str) -> bool {
+    let Some((_, extension @ ("conf" | "conflist" | "json"))) = name.rsplit_once('.') else {
+        return false;
+    };
+    let Ok(config) = serde_json::from_str::<Value>(text) else { return false };
+    let usable = match extension {
+        "conflist" => config["plugins"].as_array().is_some_and(|plugins| !plugins.is_empty()),
+        _ => config["type"].is_string(),
+    };
+    name < names::CONFLIST && usable
+}
+
+impl Step {
+    /// What is repaired by it, in one word.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::InstallPlugin(_) => "plugin",
+            Self::WriteConflist(_) => "conflist",
+        }
+    }
 }
 
 impl fmt::Display for Step {
@@ -109,6 +136,24 @@ mod tests {
         assert!(names_other_ranges(Some(&text), &[range("10.244.2.0/24")]));
         assert!(!names_other_ranges(None, &[range("10.244.2.0/24")]));
         assert!(!names_other_ranges(Some("no JSON"), &[range("10.244.2.0/24")]));
+    }
+
+    #[test]
+    fn the_first_config_by_name_that_makes_sense_is_the_runtimes() {
+        let list = r#"{"name": "n", "plugins": [{"type": "bridge"}]}"#;
+        let single = r#"{"name": "n", "type": "bridge"}"#;
+        let check =
+            |name, text, expected| assert_eq!(takes_precedence(name, text), expected, "{name}");
+        check("05-other.conflist", list, true);
+        check("05-other.conf", single, true);
+        check("05-other.json", single, true);
+        check("10-kubenet.conf", single, true);
+        check("20-other.conflist", list, false);
+        check("10-kubenet.conflist", list, false);
+        check("05-other.conflist.bak", list, false);
+        check("05-other.conflist", r#"{"name": "n", "plugins": []}"#, false);
+        check("05-other.conflist", "no JSON", false);
+        check("05-other.conf", list, false);
     }
 
     #[test]

@@ -7,12 +7,16 @@
 pub mod apply;
 pub mod bridge;
 pub mod cni_config;
+pub mod events;
 pub mod firewall;
+pub mod health;
 pub mod machine;
 pub mod mtu;
 pub mod nodes;
 pub mod observe;
 pub mod pace;
+pub mod ports;
+pub mod report;
 pub mod round;
 pub mod routes;
 pub mod run;
@@ -22,6 +26,7 @@ pub mod status;
 pub mod sync;
 pub mod sysctl;
 pub mod unready;
+pub mod wakers;
 
 #[cfg(test)]
 mod testing;

@@ -1,12 +1,16 @@
 //! The handles on this machine that `observe` and `apply` share, and where its files are.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use common::attachment::Attachment;
+use common::attachment::{Attachment, AttachmentId};
 use common::names;
+use net::nftables::{Chain, Nftables};
 use net::sysctl::Sysctl;
 use net::{NetError, Netlink};
+
+use crate::firewall::Table;
 
 /// Where the agent's files are; a test has its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,11 +41,30 @@ pub struct Machine {
     pub(crate) netlink: Netlink,
     pub(crate) sysctl: Sysctl,
     pub(crate) paths: Paths,
+    pub(crate) nftables: Nftables,
+    /// What nft said last, as long as the ruleset is of the same generation.
+    pub(crate) ruleset: Option<Ruleset>,
+}
+
+/// What is to be known of the nft ruleset in one of its generations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ruleset {
+    pub(crate) generation: u32,
+    /// What nft prints of our tables.
+    pub(crate) listings: BTreeMap<Table, String>,
+    /// Chains of others that drop what is forwarded.
+    pub(crate) dropping: Vec<Chain>,
 }
 
 impl Machine {
     pub fn open(paths: Paths) -> Result<Self, NetError> {
-        Ok(Self { netlink: Netlink::open()?, sysctl: Sysctl::at(&paths.sysctl), paths })
+        Ok(Self {
+            netlink: Netlink::open()?,
+            nftables: Nftables::open()?,
+            sysctl: Sysctl::at(&paths.sysctl),
+            ruleset: None,
+            paths,
+        })
     }
 }
 
@@ -60,6 +83,15 @@ impl Paths {
 
     pub fn pods_table_lock(&self) -> PathBuf {
         self.state.join(names::PODS_TABLE_LOCK_FILE)
+    }
+
+    pub fn record(&self, id: &AttachmentId) -> PathBuf {
+        self.state.join(names::ATTACHMENTS).join(id.to_string())
+    }
+
+    /// Locked by whoever works on the attachment.
+    pub fn claim(&self, id: &AttachmentId) -> PathBuf {
+        self.state.join(names::CLAIMS).join(id.to_string())
     }
 
     /// What was applied of the nft table of that name.

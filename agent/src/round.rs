@@ -10,6 +10,7 @@ use crate::apply::ApplyError;
 use crate::cni_config;
 use crate::machine::Machine;
 use crate::state::{self, Config, Nodes, Step};
+use crate::sysctl;
 use crate::unready::{Unready, Verdict};
 
 /// Of many complaints that are new at once, how many are written to the log.
@@ -21,6 +22,21 @@ pub struct Round {
     pub verdict: Verdict,
     /// Whether anything of the machine was changed.
     pub changed: bool,
+    /// What was changed.
+    pub made: Vec<Made>,
+    /// What is wrong without keeping pods from starting, if that could be seen.
+    pub complaints: BTreeSet<String>,
+    /// Kernel settings as they were at the round's beginning, and all keys that matter.
+    pub settings: sysctl::Values,
+    pub watched: Vec<String>,
+}
+
+/// A step that was carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// [`Step::kind`].
+    pub kind: &'static str,
+    pub text: String,
 }
 
 /// What was said last, so that the log has each change once.
@@ -33,27 +49,32 @@ pub struct Said {
 /// What became of the steps of a plan.
 #[derive(Debug, Default)]
 struct Outcome {
-    changed: bool,
+    made: Vec<Made>,
     failures: Vec<Unready>,
-    /// Routes that the kernel refused: their Nodes' fault, and nobody else's concern.
+    /// What the kernel refused of a Node's routes or a pod's port: nobody else's concern.
     refused: BTreeSet<String>,
+    settings: sysctl::Values,
+    watched: Vec<String>,
 }
 
 impl Machine {
     /// Brings the machine one round closer to what it should be, and says so.
     pub fn round(&mut self, config: &Config, nodes: Option<&Nodes>, said: &mut Said) -> Round {
         let converged = self.converge(config, nodes, said);
-        let (changed, verdict) = match converged {
-            Ok(Outcome { changed, failures, .. }) => {
-                (changed, failures.into_iter().next().map_or(Ok(()), Err))
+        let (outcome, verdict) = match converged {
+            Ok(mut outcome) => {
+                let first = std::mem::take(&mut outcome.failures).into_iter().next();
+                (outcome, first.map_or(Ok(()), Err))
             }
-            Err(unready) => (false, Err(unready)),
+            Err(unready) => (Outcome::default(), Err(unready)),
         };
         // An error of its own says more than that nobody could be told of it.
         let told = self.tell(&verdict).map_err(|error| failed("tell the plugin", &error));
         let verdict = verdict.and(told);
         said.verdict(&verdict);
-        Round { verdict, changed }
+        let Outcome { made, settings, watched, .. } = outcome;
+        let complaints = said.complaints.clone();
+        Round { verdict, changed: !made.is_empty(), made, complaints, settings, watched }
     }
 
     fn converge(
@@ -67,11 +88,14 @@ impl Machine {
         let desired = state::desired(config, nodes, &observed)?;
         let mut outcome = self.apply_all(&state::plan(&desired, &observed));
         outcome.failures.extend(state::obstacle(&desired, &observed));
+        outcome.failures.extend(state::shadow(&observed));
         let mut complaints = state::complaints(&desired, &observed);
         complaints.append(&mut outcome.refused);
         // The first failure is the verdict.
         complaints.extend(outcome.failures.iter().skip(1).map(ToString::to_string));
         said.complaints(complaints);
+        outcome.watched = sysctl::watched(&observed.links, &observed.routes);
+        outcome.settings = observed.sysctls;
         Ok(outcome)
     }
 
@@ -91,6 +115,10 @@ impl Machine {
                     outcome.refused.extend(refused.iter().map(|error| Chain(error).to_string()));
                     refused.len() < all
                 }
+                Err(error) if matches!(step, Step::Port(_)) => {
+                    outcome.refused.insert(failed(step, &error).to_string());
+                    false
+                }
                 Err(error) => {
                     outcome.failures.push(failed(step, &error));
                     false
@@ -98,7 +126,7 @@ impl Machine {
             };
             if made {
                 info!("{step}");
-                outcome.changed = true;
+                outcome.made.push(Made { kind: step.kind(), text: step.to_string() });
             }
         }
         outcome

@@ -1,4 +1,4 @@
-//! Wires the agent: one lock, one client, three loops, and the signal that ends them.
+//! Wires the agent: one lock, one client, the loops, and the signal that ends them.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use anyhow::Context;
 use common::names;
-use process::{client, shutdown};
+use process::{client, serve, shutdown};
+use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::machine::Machine;
+use crate::report::{Metrics, Report};
 use crate::settings::Settings;
 use crate::sync::Worker;
-use crate::{nodes, status, sync};
+use crate::{events, health, nodes, status, sync};
 
 /// How often to look whether the other agent is gone.
 const LOCK_RETRY: Duration = Duration::from_millis(200);
@@ -25,7 +27,7 @@ const LOCK_RETRY: Duration = Duration::from_millis(200);
 /// What an operator has to mend: a kubeconfig that can't be used, a folder that can't be written.
 /// An absent API server, Node or podCIDR is waited for.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
-    let Settings { shared, config, paths } = settings;
+    let Settings { shared, config, paths, addresses } = settings;
     info!(?config, ?paths, version = common::version(), "starting");
     let signalled = shutdown::signalled().context("cannot catch signals")?;
     tokio::pin!(signalled);
@@ -43,12 +45,25 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let client = client::connect(shared.kubeconfig.as_deref(), names::AGENT).await?;
     let node = config.node.clone();
     let worker = Worker::new(Machine::open(paths)?, config, lock);
+    let mut registry = Registry::default();
+    let (events, queue) = events::queue();
+    let report = Report::new(Metrics::new(&mut registry), events);
+    let readiness = health::checks();
     let (latest, nodes) = watch::channel(None);
     let (judge, verdicts) = watch::channel(None);
     tokio::select! {
         signal = signalled => info!(signal, "ending; the machine stays as it is"),
-        ended = sync::run(worker, nodes.clone(), judge) => ended?,
+        ended = sync::run(worker, nodes.clone(), judge, report) => ended?,
         () = nodes::follow(client.clone(), &node, latest) => anyhow::bail!("the watch of Nodes ended"),
+        () = events::publish(client.clone(), &node, nodes.clone(), queue) => {
+            anyhow::bail!("nobody publishes Events");
+        }
+        () = health::follow(&readiness, verdicts.clone(), nodes.clone()) => {
+            anyhow::bail!("nobody knows whether the network is ready");
+        }
+        () = serve::serve(addresses, readiness.clone(), registry) => {
+            anyhow::bail!("nobody answers HTTP");
+        }
         () = status::follow(client, &node, verdicts, nodes) => anyhow::bail!("nobody reports"),
     }
     Ok(())

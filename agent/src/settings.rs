@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use common::{Family, Prefix, names};
+use process::serve::{Addresses, ServeFlags};
 use process::settings::{Mistakes, Shared, SharedFlags};
 
 use crate::machine::Paths;
@@ -16,6 +17,9 @@ use crate::state::Config;
 pub struct Flags {
     #[command(flatten)]
     shared: SharedFlags,
+
+    #[command(flatten)]
+    serve: ServeFlags,
 
     /// Name of the Node that this machine is
     #[arg(long, env = "NODE_NAME", value_name = "NAME", default_value = "")]
@@ -56,6 +60,8 @@ pub struct Settings {
     pub shared: Shared,
     pub config: Config,
     pub paths: Paths,
+    /// Where health and metrics are answered.
+    pub addresses: Addresses,
 }
 
 impl Flags {
@@ -63,6 +69,7 @@ impl Flags {
     pub fn check(self) -> Result<Settings, Mistakes> {
         let mut mistakes = Mistakes::default();
         let shared = self.shared.check(&mut mistakes);
+        let addresses = self.serve.check(names::AGENT_PORT, &mut mistakes);
         if self.node_name.is_empty() {
             mistakes.add("--node-name", "name the Node that this machine is, here or in NODE_NAME");
         }
@@ -77,6 +84,7 @@ impl Flags {
         let state_dir = self.state_dir.clone();
         let settings = Settings {
             shared,
+            addresses,
             config: Config { node: self.node_name, cluster_cidrs, mtu, state_dir },
             paths: Paths {
                 sysctl: self.sysctl_dir,

@@ -8,17 +8,20 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use common::attachment::AttachmentId;
 use common::conflist::Range;
 use common::node::NodeView;
 use common::{Prefix, names};
 use net::addr::Address;
 use net::link::{Kind, Link};
+use net::nftables::Chain;
 use net::route::{Route, RouteChange};
 
 use crate::bridge::{self, Bridge, Held};
 use crate::cni_config::{self, Installed};
 use crate::firewall::{self, Table};
 use crate::mtu;
+use crate::ports;
 use crate::routes::{self, Place, Routes};
 use crate::sysctl::{self, Setting};
 use crate::unready::Unready;
@@ -33,6 +36,9 @@ pub struct Config {
     /// Where the plugin keeps leases and records.
     pub state_dir: PathBuf,
 }
+
+/// Whether pods' ports send frames back where they came from.
+pub const HAIRPIN: bool = true;
 
 /// The Nodes of the cluster by name.
 pub type Nodes = BTreeMap<String, Arc<NodeView>>;
@@ -61,6 +67,12 @@ pub struct Observed {
     pub attached: Vec<IpAddr>,
     /// What is wrong with records whose addresses are therefore missing in `attached`.
     pub unreadable: Vec<String>,
+    /// Attachments that have a record.
+    pub recorded: BTreeSet<AttachmentId>,
+    /// Chains of others that drop what is forwarded.
+    pub dropping: Vec<Chain>,
+    /// Configurations that a runtime takes rather than ours.
+    pub earlier: Vec<String>,
     pub plugins: Vec<(&'static str, Installed)>,
     pub conflist: Option<String>,
 }
@@ -69,6 +81,7 @@ pub struct Observed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     Bridge(bridge::Step),
+    Port(ports::Step),
     Sysctl(Setting),
     /// All of one kind.
     Routes(Vec<RouteChange>),
@@ -151,7 +164,9 @@ fn mtu(config: &Config, ranges: &[Range], observed: &Observed) -> Result<u32, Un
     let kept = || observed.bridge().map(|link| link.mtu);
     let mtu = config.mtu.or_else(smallest).or_else(kept).ok_or(Unready::NoUplink)?;
     let Some(bridge) = observed.bridge() else { return Ok(mtu) };
-    let ports = observed.links.iter().filter(|link| link.master == Some(bridge.index));
+    let ours = |link: &Link| ports::owner(link).is_some_and(|id| observed.recorded.contains(&id));
+    let is_port = |link: &&Link| link.master == Some(bridge.index) || ours(link);
+    let ports = observed.links.iter().filter(is_port);
     Ok(ports.map(|port| port.mtu).filter(|&port| port >= least).fold(mtu, u32::min))
 }
 
@@ -196,6 +211,8 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Step> {
     steps.extend(before.into_iter().map(Step::Bridge));
     steps.extend(settings.into_iter().map(Step::Sysctl));
     steps.extend(after.into_iter().map(Step::Bridge));
+    let ports = ports::plan(&observed.links, observed.bridge(), &observed.recorded, HAIRPIN);
+    steps.extend(ports.into_iter().map(Step::Port));
     steps.extend(firewall::plan(&desired.tables, &observed.tables).into_iter().map(Step::Table));
     steps.extend(batch(replacements));
     steps.extend(plugins.into_iter().chain(last).map(Step::Runtime));
@@ -208,6 +225,11 @@ pub fn obstacle(desired: &Desired, observed: &Observed) -> Option<Unready> {
     Some(Unready::NoBridgeNetfilter(missing.key.clone()))
 }
 
+/// What others put in the way of pods, though all of ours is in place.
+pub fn shadow(observed: &Observed) -> Option<Unready> {
+    observed.earlier.first().cloned().map(Unready::Shadowed)
+}
+
 /// What is not as it should be, by others' doing or for their sake, but keeps no pod from starting.
 pub fn complaints(desired: &Desired, observed: &Observed) -> BTreeSet<String> {
     let refused = desired.routes.refused.iter().map(ToString::to_string);
@@ -215,17 +237,38 @@ pub fn complaints(desired: &Desired, observed: &Observed) -> BTreeSet<String> {
     let stale = bridge.flat_map(|link| desired.bridge.stale(link, &observed.addresses));
     let used = stale.filter(|&held| desired.bridge.keeps(held, &observed.attached));
     let kept = used.map(|held| format!("cbr0 keeps {held}: pods of an earlier podCIDR live there"));
-    refused.chain(kept).chain(observed.unreadable.iter().cloned()).collect()
+    let dropping = observed.dropping.iter().map(|Chain { family, table, name }| {
+        format!(
+            "chain {name} of nft table {family} {table} drops what it does not accept of what this \
+             machine forwards: pods may be cut off; see `nft list chain {family} {table} {name}`"
+        )
+    });
+    refused.chain(kept).chain(dropping).chain(observed.unreadable.iter().cloned()).collect()
 }
 
 fn batch(changes: Vec<RouteChange>) -> Option<Step> {
     (!changes.is_empty()).then_some(Step::Routes(changes))
 }
 
+impl Step {
+    /// What is repaired by it, in one word.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Bridge(step) => step.kind(),
+            Self::Port(_) => "port",
+            Self::Sysctl(_) => "sysctl",
+            Self::Routes(_) => "route",
+            Self::Table(_) => "table",
+            Self::Runtime(step) => step.kind(),
+        }
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bridge(step) => step.fmt(f),
+            Self::Port(step) => step.fmt(f),
             Self::Sysctl(setting) => setting.fmt(f),
             Self::Routes(changes) => match changes.as_slice() {
                 [RouteChange::Replace(route)] => write!(f, "set route {route}"),

@@ -1,31 +1,26 @@
-//! The loop, which owns all that the agent changes on the machine: it is woken by Nodes, by the
-//! kernel and by a timer, and each time looks at everything.
+//! The loop, which owns all that the agent changes on the machine: whatever wakes it, it looks at
+//! everything.
 
 use std::fs::File;
-use std::io;
 use std::time::Instant;
 
-use net::NetError;
-use net::events::Events;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tracing::debug;
 
 use crate::machine::Machine;
 use crate::nodes::Latest;
-use crate::pace::{Pace, Wait, Went};
+use crate::pace::{Pace, Went};
+use crate::report::{Report, Turn};
 use crate::round::{Round, Said};
 use crate::state::Config;
 use crate::unready::Verdict;
+use crate::wakers::{WakeError, Wakers};
 
 /// Why the loop can't go on.
 #[derive(Debug, thiserror::Error)]
 pub enum SyncError {
     #[error(transparent)]
-    Subscribe(#[from] NetError),
-    #[error("cannot wait for events of the kernel")]
-    Events(#[source] io::Error),
+    Wake(#[from] WakeError),
     #[error("a round broke off")]
     Round(#[from] tokio::task::JoinError),
 }
@@ -40,17 +35,6 @@ pub struct Worker {
     _lock: File,
 }
 
-/// What wakes the loop.
-struct Wakers {
-    nodes: watch::Receiver<Latest>,
-    kernel: Kernel,
-}
-
-struct Kernel {
-    routing: AsyncFd<Events>,
-    nftables: AsyncFd<Events>,
-}
-
 /// Makes the worker's machine agree with `nodes` for ever, and publishes the verdict of each round.
 ///
 /// # Errors
@@ -59,21 +43,27 @@ pub async fn run(
     mut worker: Worker,
     nodes: watch::Receiver<Latest>,
     verdicts: watch::Sender<Option<Verdict>>,
+    mut report: Report,
 ) -> Result<(), SyncError> {
     // Before the first look, so that nothing happens unseen between that and the first wait.
-    let mut wakers = Wakers { nodes, kernel: Kernel::subscribe()? };
-    let mut pace = Pace::default();
+    let mut wakers = Wakers::new(nodes, &worker.machine.paths)?;
+    let mut pace = Pace::new(Instant::now());
     loop {
         if wakers.nodes.has_changed().unwrap_or(false) {
-            pace.forgive();
+            pace.excuse();
         }
-        wakers.kernel.drain()?;
+        wakers.drain()?;
         let nodes = wakers.nodes.borrow_and_update().clone();
+        let excused = pace.is_excused();
         let start = Instant::now();
-        let (back, round) = tokio::task::spawn_blocking(move || worker.round(&nodes)).await?;
+        let (back, mut round) = tokio::task::spawn_blocking(move || worker.round(&nodes)).await?;
         worker = back;
-        let wait = pace.after(round.went(), start.elapsed());
-        debug!(?round, took = ?start.elapsed(), ?wait, "round");
+        let now = Instant::now();
+        let took = now.duration_since(start);
+        let wait = pace.after(round.went(), took, now);
+        debug!(?round, ?took, ?wait, "round");
+        wakers.expect(std::mem::take(&mut round.watched), std::mem::take(&mut round.settings));
+        report.round(&round, &Turn { now, took, excused, quarrel: pace.is_quarrel() });
         verdicts.send_if_modified(|last| {
             let new = last.as_ref() != Some(&round.verdict);
             *last = Some(round.verdict);
@@ -98,69 +88,11 @@ impl Worker {
 impl Round {
     fn went(&self) -> Went {
         match &self.verdict {
-            Ok(()) if self.changed => Went::Changed,
-            Ok(()) => Went::Quiet,
-            // The cure wakes the loop.
-            Err(unready) if unready.waits_for_the_cluster() => Went::Quiet,
-            Err(_) => Went::Failed,
+            Err(unready) if !unready.is_awaited() => Went::Failed,
+            _ if self.changed => Went::Changed,
+            _ => Went::Quiet,
         }
     }
-}
-
-impl Wakers {
-    /// Until something happens and its burst is over, but within the bounds of `wait`.
-    async fn wait(&mut self, wait: Wait) -> Result<(), SyncError> {
-        let rest = tokio::time::sleep(wait.least);
-        let sleep = tokio::time::timeout(wait.most, async {
-            tokio::select! {
-                // An end of the watch ends the program, elsewhere.
-                Ok(()) = self.nodes.changed() => self.nodes.mark_changed(),
-                result = self.kernel.changed() => result?,
-            }
-            tokio::time::sleep(wait.burst).await;
-            Ok(())
-        });
-        let ((), slept) = tokio::join!(rest, sleep);
-        slept.unwrap_or(Ok(()))
-    }
-}
-
-impl Kernel {
-    /// In the namespace of the calling thread.
-    fn subscribe() -> Result<Self, SyncError> {
-        Ok(Self {
-            routing: pollable(Events::of_routing()?)?,
-            nftables: pollable(Events::of_nftables()?)?,
-        })
-    }
-
-    async fn changed(&mut self) -> Result<(), SyncError> {
-        let Self { routing, nftables } = self;
-        let news = tokio::select! {
-            news = routing.async_io_mut(Interest::READABLE, Events::next) => news,
-            news = nftables.async_io_mut(Interest::READABLE, Events::next) => news,
-        };
-        debug!(?news, "kernel");
-        news.map(drop).map_err(SyncError::Events)
-    }
-
-    /// Forgets what has been told so far: what is looked at from now on is newer.
-    fn drain(&mut self) -> Result<(), SyncError> {
-        for events in [&mut self.routing, &mut self.nftables] {
-            match events.get_mut().next() {
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                    return Err(SyncError::Events(error));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-fn pollable(events: Events) -> Result<AsyncFd<Events>, SyncError> {
-    #[expect(deprecated, reason = "its successor is unsafe; Events keeps its socket until its end")]
-    AsyncFd::with_interest(events, Interest::READABLE).map_err(SyncError::Events)
 }
 
 #[cfg(test)]

@@ -32,10 +32,10 @@ pub(crate) fn link(index: u32, text: &str) -> Link {
         running: words.contains(&"up"),
         loopback: words.contains(&"loopback"),
         point_to_point: words.contains(&"point-to-point"),
-        promiscuous: false,
+        promiscuous: words.contains(&"promiscuous"),
         master: value("master=").map(|index| index.parse().unwrap()),
         alias: None,
-        hairpin: None,
+        hairpin: value("master=").map(|_| words.contains(&"hairpin")),
         addr_gen: None,
         peer: None,
     }

@@ -20,6 +20,12 @@ pub enum Unready {
     NoBridge,
     #[error("/proc/sys/{0} is missing: load br_netfilter with `modprobe br_netfilter`")]
     NoBridgeNetfilter(String),
+    /// A configuration that a runtime reads before ours.
+    #[error(
+        "the container runtime takes {0} instead of 10-kubenet.conflist, which comes after it by name: \
+         remove or rename it"
+    )]
+    Shadowed(String),
     /// What could not be read, and why.
     #[error("{0}")]
     Unseen(String),
@@ -42,6 +48,7 @@ impl Unready {
             Self::NoUplink => "UplinkMissing",
             Self::NoBridge => "BridgeNameTaken",
             Self::NoBridgeNetfilter(_) => "BridgeNetfilterMissing",
+            Self::Shadowed(_) => "ConfigShadowed",
             Self::Unseen(_) => "MachineNotRead",
             Self::Failed(_) => "MachineNotChanged",
         }
@@ -49,17 +56,18 @@ impl Unready {
 }
 
 impl Unready {
-    /// Whether a Node or podCIDR is missing, whose arrival wakes the loop.
-    pub const fn waits_for_the_cluster(&self) -> bool {
+    /// Whether no work of ours ends it, but something whose arrival wakes the loop.
+    pub const fn is_awaited(&self) -> bool {
         match self {
-            Self::NodesUnknown | Self::NoNode(_) | Self::NoPodCidr(_) | Self::PodCidr { .. } => {
-                true
-            }
-            Self::NoUplink
+            Self::NodesUnknown
+            | Self::NoNode(_)
+            | Self::NoPodCidr(_)
+            | Self::PodCidr { .. }
+            | Self::NoUplink
             | Self::NoBridge
             | Self::NoBridgeNetfilter(_)
-            | Self::Unseen(_)
-            | Self::Failed(_) => false,
+            | Self::Shadowed(_) => true,
+            Self::Unseen(_) | Self::Failed(_) => false,
         }
     }
 }

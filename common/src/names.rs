@@ -39,6 +39,9 @@ pub const STATE_DIR: &str = "/run/kubenet";
 /// Records of attachments, under [`STATE_DIR`]; a name with an '@' is that of a complete record.
 pub const ATTACHMENTS: &str = "attachments";
 
+/// A file for each attachment, under [`STATE_DIR`], that is locked by whoever works on it.
+pub const CLAIMS: &str = "claims";
+
 /// Leases, under [`STATE_DIR`]: a file for each address, named by it.
 pub const LEASES: &str = "leases";
 

@@ -47,6 +47,7 @@ impl Observed {
     fn take(&mut self, step: &Step) {
         match step {
             Step::Bridge(step) => self.take_bridge(step),
+            Step::Port(step) => self.take_port(step),
             Step::Sysctl(setting) => {
                 self.sysctls.insert(setting.key.clone(), setting.value.to_owned());
             }
@@ -77,6 +78,7 @@ impl Observed {
             Step::Create(_) => {}
             Step::SetMac(mac) => bridge.mac = Some(*mac),
             Step::SetMtu(mtu) => bridge.mtu = *mtu,
+            Step::SetPromiscuous(on) => bridge.promiscuous = *on,
             Step::Enable => bridge.up = true,
             Step::AddAddress(held) => {
                 self.addresses.push(address(CBR0, &held.to_string()));
@@ -89,6 +91,13 @@ impl Observed {
                 self.routes.retain(|r| (r.destination, r.link) != (network, Some(CBR0)));
             }
         }
+    }
+
+    fn take_port(&mut self, step: &ports::Step) {
+        let bridge = self.bridge().unwrap().index;
+        let port = self.links.iter_mut().find(|link| link.name == step.id.host_link()).unwrap();
+        (port.master, port.hairpin, port.up) = (Some(bridge), Some(step.hairpin), true);
+        port.promiscuous = false;
     }
 
     /// As the kernel does it: whoever has destination and metric is replaced.
@@ -105,7 +114,8 @@ impl Observed {
 
     /// All that is not ours to change, but for the routes that come with an address of cbr0.
     fn of_others(&self) -> (Vec<Link>, Vec<Address>, Vec<Route>) {
-        let links = self.links.iter().filter(|link| link.index != CBR0).cloned();
+        let ours = |link: &&Link| link.index == CBR0 || ports::owner(link).is_some();
+        let links = self.links.iter().filter(|link| !ours(link)).cloned();
         let addresses = self.addresses.iter().filter(|address| address.link != CBR0).copied();
         let foreign =
             |route: &&Route| route.protocol != names::ROUTE_PROTOCOL && route.link != Some(CBR0);
@@ -123,10 +133,11 @@ fn rank(step: &Step) -> u8 {
         Step::Bridge(bridge::Step::Create(_)) => 2,
         Step::Sysctl(_) => 3,
         Step::Bridge(_) => 4,
-        Step::Table(_) => 5,
-        Step::Routes(_) => 6,
-        Step::Runtime(cni_config::Step::InstallPlugin(_)) => 7,
-        Step::Runtime(cni_config::Step::WriteConflist(_)) => 8,
+        Step::Port(_) => 5,
+        Step::Table(_) => 6,
+        Step::Routes(_) => 7,
+        Step::Runtime(cni_config::Step::InstallPlugin(_)) => 8,
+        Step::Runtime(cni_config::Step::WriteConflist(_)) => 9,
     }
 }
 
@@ -198,7 +209,7 @@ fn without_br_netfilter_all_is_made_but_the_conflist() {
     observed.sysctls.retain(|key, _| !key.starts_with("net/bridge"));
     let desired = desired(&config(), Some(&nodes), &observed).unwrap();
     let plan = plan(&desired, &observed);
-    assert_eq!(plan.iter().map(rank).max(), Some(7));
+    assert_eq!(plan.iter().map(rank).max(), Some(8));
     assert!(matches!(obstacle(&desired, &observed), Some(Unready::NoBridgeNetfilter(_))));
 }
 
@@ -208,7 +219,7 @@ fn a_conflist_of_another_range_goes_first() {
     let old = cni_config::render(&[crate::testing::range("10.244.1.0/24")], 1450, "/s".as_ref());
     let observed = Observed { conflist: Some(old), ..bare() };
     let plan = plan(&desired(&config(), Some(&nodes), &observed).unwrap(), &observed);
-    let conflists = plan.iter().map(|step| rank(step) == 8).collect::<Vec<_>>();
+    let conflists = plan.iter().map(|step| rank(step) == 9).collect::<Vec<_>>();
     assert!(conflists[0] && !conflists[1..].contains(&true));
 }
 
@@ -287,6 +298,7 @@ prop_compose! {
         uplink in select(&["eth0 1450 up", "eth0 1500", "bond0:bond 9000 up"][..]),
         routes in subsequence(&ROUTES[..], 0..=ROUTES.len()),
         attached in subsequence(&["10.244.66.5", "10.244.1.5", "fd00:0:0:1::5"][..], 0..=3),
+        port in select(&["", "1400 up", "1450 hairpin master=7", "1450 up promiscuous master=3"][..]),
         values in prop::collection::vec(select(&["", "0", "1", "2"][..]), 4),
         tables in select(&["", "old"][..]),
         conflist in select(&[None, Some(""), Some("{}")][..]),
@@ -302,6 +314,13 @@ prop_compose! {
             machine.addresses.push(address(CBR0, held));
             let network = Held::from(address(CBR0, held)).network().unwrap();
             machine.routes.push(route(&format!("{network} dev {CBR0} metric 0")));
+        }
+        if !port.is_empty() {
+            let id = "c1@eth0".parse::<AttachmentId>().unwrap();
+            let mut port = link(9, &format!("{}:veth {port}", id.host_link()));
+            port.alias = Some("kubenet c1@eth0 10.244.1.5".to_owned());
+            machine.links.push(port);
+            machine.recorded = [id].into();
         }
         let keys = machine.sysctls.keys().cloned().collect::<Vec<_>>();
         for (key, value) in keys.into_iter().zip(values) {
@@ -341,7 +360,7 @@ proptest! {
             prop_assert!(round < 2 || steps.is_empty(), "{steps:?}");
             prop_assert!(steps.is_sorted_by_key(rank), "{steps:?}");
             prop_assert!(
-                obstacle(&desired, &machine).is_none() || steps.iter().all(|step| rank(step) < 8)
+                obstacle(&desired, &machine).is_none() || steps.iter().all(|step| rank(step) < 9)
             );
             for step in &steps {
                 machine.take(step);

@@ -7,9 +7,16 @@ use common::names;
 use net::Netlink;
 use net::route::{Route, RouteChange};
 
+use prometheus_client::registry::Registry;
+
 use super::*;
+use crate::events;
+use crate::report::Metrics;
 use crate::testing::lab::Lab;
 use crate::unready::Unready;
+use crate::wakers::Kernel;
+
+mod repair;
 
 /// More than a repair takes on any machine, less than the loop's own timer.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -17,6 +24,14 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Runs the loop inside the lab beside `scenario`, which is given the Nodes' sender and the verdicts.
 fn with_loop<F: Future<Output = ()>>(
     lab: &Lab,
+    scenario: impl FnOnce(watch::Sender<Latest>, watch::Receiver<Option<Verdict>>) -> F + Send,
+) {
+    with_reported_loop(lab, Metrics::new(&mut Registry::default()), scenario);
+}
+
+fn with_reported_loop<F: Future<Output = ()>>(
+    lab: &Lab,
+    metrics: Metrics,
     scenario: impl FnOnce(watch::Sender<Latest>, watch::Receiver<Option<Verdict>>) -> F + Send,
 ) {
     lab.inside(|| {
@@ -27,8 +42,10 @@ fn with_loop<F: Future<Output = ()>>(
             let machine = Machine::open(lab.paths()).unwrap();
             let lock = File::create(lab.paths().agent_lock()).unwrap();
             let worker = Worker::new(machine, lab.config.clone(), lock);
+            let (events, _notes) = events::queue();
+            let report = Report::new(metrics, events);
             tokio::select! {
-                ended = run(worker, nodes, judge) => panic!("{ended:?}"),
+                ended = run(worker, nodes, judge, report) => panic!("{ended:?}"),
                 () = scenario(send, verdicts) => {}
             }
         });

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use common::attachment::{Attachment, AttachmentId};
+use common::names;
 use net::link::{AddrGen, Hairpin, LinkChange, VethSpec};
 use net::{Mac, Netlink, Netns};
 use tempfile::TempDir;
@@ -122,4 +124,52 @@ fn uplink(netns: &Netns, switch: &Netns) {
 /// The index of a link that is there.
 pub(crate) fn index(netlink: &mut Netlink, name: &str) -> u32 {
     netlink.link(name).unwrap().unwrap().index
+}
+
+/// A pod on cbr0, as the plugin leaves it.
+pub(crate) struct Pod {
+    _netns: Netns,
+}
+
+impl Pod {
+    pub(crate) fn host_link(id: &str) -> String {
+        id.parse::<AttachmentId>().unwrap().host_link()
+    }
+
+    /// On a machine that is right, seen from inside.
+    pub(crate) fn attach(machine: &mut Machine, id: &str, address: &str) -> Self {
+        let id = id.parse::<AttachmentId>().unwrap();
+        let netns = Netns::unnamed().unwrap();
+        let record = Attachment {
+            container_id: id.container_id().to_owned(),
+            ifname: id.ifname().to_owned(),
+            bridge: names::BRIDGE.to_owned(),
+            host_link: id.host_link(),
+            mac: "0a:58:0a:f4:01:05".to_owned(),
+            addresses: vec![address.parse().unwrap()],
+            netns_inode: netns.inode().unwrap(),
+            ..Attachment::default()
+        };
+        for (path, text) in [
+            (machine.paths.claim(&id), String::new()),
+            (machine.paths.record(&id), serde_json::to_string(&record).unwrap()),
+        ] {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let bridge = machine.netlink.link(names::BRIDGE).unwrap().unwrap();
+        let spec = VethSpec {
+            host_name: &record.host_link,
+            host_mac: Mac([2, 0, 0, 0, 0, 5]),
+            container_name: id.ifname(),
+            container_mac: Mac([2, 0, 0, 0, 0, 6]),
+            netns: &netns,
+            mtu: bridge.mtu,
+            alias: &record.alias(),
+            bridge: bridge.index,
+            hairpin: Hairpin::On,
+        };
+        machine.netlink.create_veth(&spec).unwrap();
+        Self { _netns: netns }
+    }
 }

@@ -1,0 +1,285 @@
+//! Each thing that somebody can break, twenty times on a real kernel: it is put right, or named where
+//! it is not ours to put right, within a second.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use net::link::{LinkChange, Master};
+use net::{Mac, nft};
+
+use super::*;
+use crate::state::Observed;
+use crate::testing::lab::{Pod, index};
+
+const TIMES: usize = 20;
+
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// What the agent keeps right, without what the kernel numbers anew.
+fn state(observed: &Observed) -> String {
+    let bridge = observed.bridge();
+    let index = bridge.map(|link| link.index);
+    let addresses = observed.addresses.iter().filter(|address| Some(address.link) == index);
+    let addresses = addresses.map(|held| (held.address, held.length)).collect::<BTreeSet<_>>();
+    let ports = observed.links.iter().filter(|link| crate::ports::owner(link).is_some());
+    let ports = ports
+        .map(|port| (&port.name, port.up, port.promiscuous, port.hairpin, port.master == index));
+    let routes = observed.routes.iter().filter(|r| r.protocol == names::ROUTE_PROTOCOL);
+    format!(
+        "{:?} {addresses:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        bridge.map(|link| (link.mac, link.mtu, link.up, link.promiscuous)),
+        ports.collect::<Vec<_>>(),
+        routes.collect::<Vec<_>>(),
+        observed.sysctls,
+        observed.tables,
+        observed.plugins,
+        observed.conflist,
+    )
+}
+
+/// One after the other: what is measured must not wait for what other tests do.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Runs `scenario` beside a loop that has made the machine right, and returns its metrics as text.
+fn beside_the_loop(lab: &Lab, scenario: impl AsyncFnOnce(&mut Machine, &Seen) + Send) -> String {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut registry = Registry::default();
+    let metrics = Metrics::new(&mut registry);
+    let seen = Arc::new(registry);
+    let registry = Arc::clone(&seen);
+    with_reported_loop(lab, metrics, async |nodes, mut verdicts| {
+        nodes.send_replace(Some(Arc::new(lab.nodes.clone())));
+        until(&mut verdicts, Ok(())).await;
+        let mut machine = Machine::open(lab.paths()).unwrap();
+        scenario(&mut machine, &Seen { verdicts, registry }).await;
+    });
+    metrics_of(&seen)
+}
+
+/// What the loop shows of itself.
+struct Seen {
+    verdicts: watch::Receiver<Option<Verdict>>,
+    registry: Arc<Registry>,
+}
+
+impl Seen {
+    fn repairs(&self, kind: &str) -> usize {
+        self.count(&format!("kubenet_agent_drift_repaired_total{{kind=\"{kind}\"}} "))
+    }
+
+    fn rounds(&self) -> usize {
+        self.count("kubenet_agent_sync_duration_seconds_count ")
+    }
+
+    fn count(&self, line: &str) -> usize {
+        let text = metrics_of(&self.registry);
+        text.lines().find_map(|l| l.strip_prefix(line)).map_or(0, |count| count.parse().unwrap())
+    }
+}
+
+fn metrics_of(registry: &Registry) -> String {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+    text
+}
+
+/// Looks every millisecond until `there`, and returns how long that took.
+async fn in_time(what: &str, mut there: impl FnMut() -> bool) -> Duration {
+    let start = Instant::now();
+    while !there() {
+        assert!(start.elapsed() < LIMIT, "{what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    start.elapsed()
+}
+
+/// Breaks something again and again; each time it is right again in time, and counted as `kind`.
+#[track_caller]
+fn check(what: &str, kind: &str, break_it: impl Fn(&mut Netlink, &Path) + Send + Sync) {
+    let lab = Lab::new();
+    let files = lab.path("");
+    beside_the_loop(&lab, async |machine, seen| {
+        let _pod = Pod::attach(machine, "c1@eth0", "10.244.1.5");
+        let before = state(&machine.observe().unwrap());
+        let mut times = Vec::new();
+        for _ in 0..TIMES {
+            break_it(&mut machine.netlink, &files);
+            let mended = || state(&machine.observe().unwrap()) == before;
+            times.push(in_time(what, mended).await);
+            // The machine is at peace again, and the loop asleep.
+            in_time("it is not counted", || seen.repairs(kind) >= times.len()).await;
+            let rounds = seen.rounds();
+            in_time("it is not looked at again", || seen.rounds() > rounds).await;
+        }
+        times.sort();
+        println!("{what}: p50 {:?}, most {:?}", times[TIMES / 2], times[TIMES - 1]);
+    });
+}
+
+fn cbr0(change: LinkChange) -> impl Fn(&mut Netlink, &Path) + Send + Sync {
+    move |netlink, _| {
+        let cbr0 = index(netlink, names::BRIDGE);
+        netlink.set_link(cbr0, &change).unwrap();
+    }
+}
+
+fn port(change: LinkChange) -> impl Fn(&mut Netlink, &Path) + Send + Sync {
+    move |netlink, _| {
+        let port = index(netlink, &Pod::host_link("c1@eth0"));
+        netlink.set_link(port, &change).unwrap();
+    }
+}
+
+fn setting(key: &'static str, value: &'static str) -> impl Fn(&mut Netlink, &Path) + Send + Sync {
+    move |_, _| fs::write(PathBuf::from("/proc/sys").join(key), value).unwrap()
+}
+
+fn unchanged() -> LinkChange {
+    LinkChange::default()
+}
+
+#[test]
+fn the_bridge_is_repaired() {
+    check("cbr0 deleted", "bridge", |netlink, _| {
+        let cbr0 = index(netlink, names::BRIDGE);
+        netlink.delete_link(cbr0).unwrap();
+    });
+    check("cbr0 down", "link", cbr0(LinkChange { up: Some(false), ..unchanged() }));
+    let mac = Mac([2, 0, 0, 0, 0, 9]);
+    check("MAC of cbr0", "mac", cbr0(LinkChange { mac: Some(mac), ..unchanged() }));
+    check("MTU of cbr0", "mtu", cbr0(LinkChange { mtu: Some(1300), ..unchanged() }));
+    let promiscuous = LinkChange { promiscuous: Some(true), ..unchanged() };
+    check("cbr0 promiscuous", "promisc", cbr0(promiscuous));
+}
+
+#[test]
+fn addresses_are_repaired() {
+    for (address, length) in [("10.244.1.1", 24), ("fd00:0:0:1::1", 64)] {
+        check(address, "address", move |netlink, _| {
+            let cbr0 = index(netlink, names::BRIDGE);
+            netlink.delete_address(cbr0, address.parse().unwrap(), length).unwrap();
+        });
+    }
+    check("address of nobody", "address", |netlink, _| {
+        let cbr0 = index(netlink, names::BRIDGE);
+        netlink.add_address(cbr0, "10.9.9.9".parse().unwrap(), 24).unwrap();
+    });
+}
+
+#[test]
+fn ports_are_repaired() {
+    let detached = LinkChange { master: Some(Master::Nobody), ..unchanged() };
+    check("port detached", "port", port(detached));
+    check("port down", "port", port(LinkChange { up: Some(false), ..unchanged() }));
+    check("hairpin off", "port", port(LinkChange { hairpin: Some(false), ..unchanged() }));
+    let promiscuous = LinkChange { promiscuous: Some(true), ..unchanged() };
+    check("port promiscuous", "port", port(promiscuous));
+}
+
+#[test]
+fn routes_are_repaired() {
+    let ours = |netlink: &mut Netlink| {
+        let routes = netlink.routes().unwrap();
+        routes.into_iter().find(|route| route.protocol == names::ROUTE_PROTOCOL).unwrap()
+    };
+    check("route deleted", "route", move |netlink, _| {
+        let route = ours(netlink);
+        netlink.change_routes(&[RouteChange::Delete(route)]).unwrap().remove(0).unwrap();
+    });
+    check("route replaced", "route", move |netlink, _| {
+        let route = Route { via: Some("192.0.2.99".parse().unwrap()), ..ours(netlink) };
+        netlink.change_routes(&[RouteChange::Replace(route)]).unwrap().remove(0).unwrap();
+    });
+}
+
+#[test]
+fn tables_are_repaired() {
+    check("ruleset flushed", "table", |_, _| nft::apply("flush ruleset").unwrap());
+    check("foreign rule", "table", |_, _| {
+        nft::apply("add rule inet kubenet postrouting accept").unwrap();
+    });
+}
+
+#[test]
+fn kernel_settings_are_repaired() {
+    check("ip_forward", "sysctl", setting("net/ipv4/ip_forward", "0"));
+    check("IPv6 forwarding", "sysctl", setting("net/ipv6/conf/all/forwarding", "0"));
+    check("accept_ra", "sysctl", setting("net/ipv6/conf/cbr0/accept_ra", "1"));
+}
+
+#[test]
+fn bridge_netfilter_is_repaired() {
+    check("iptables", "sysctl", setting("net/bridge/bridge-nf-call-iptables", "0"));
+    check("ip6tables", "sysctl", setting("net/bridge/bridge-nf-call-ip6tables", "0"));
+}
+
+#[test]
+fn files_are_repaired() {
+    let conflist = "conf/10-kubenet.conflist";
+    check("conflist gone", "conflist", move |_, files| {
+        fs::remove_file(files.join(conflist)).unwrap();
+    });
+    check("conflist altered", "conflist", move |_, files| {
+        fs::write(files.join(conflist), "{}").unwrap();
+    });
+    check("plugin gone", "plugin", |_, files| fs::remove_file(files.join("bin/kubenet")).unwrap());
+    check("plugin altered", "plugin", |_, files| {
+        fs::write(files.join("bin/kubenet"), "virus").unwrap();
+    });
+    check("folder gone", "plugin", |_, files| fs::remove_dir_all(files.join("bin")).unwrap());
+}
+
+#[test]
+fn a_config_that_comes_before_ours_is_named_and_pods_are_kept_away() {
+    let lab = Lab::new();
+    let other = lab.path("conf/05-other.conflist");
+    beside_the_loop(&lab, async |_, seen| {
+        let is = |expected: &Verdict| seen.verdicts.borrow().as_ref() == Some(expected);
+        let shadowed = Err(Unready::Shadowed("05-other.conflist".to_owned()));
+        for _ in 0..TIMES {
+            fs::write(&other, r#"{"name": "other", "plugins": [{"type": "bridge"}]}"#).unwrap();
+            in_time("it is not named", || is(&shadowed)).await;
+            fs::remove_file(&other).unwrap();
+            in_time("pods are kept away", || is(&Ok(()))).await;
+        }
+    });
+}
+
+#[test]
+fn a_forward_policy_of_others_that_drops_is_named() {
+    let lab = Lab::new();
+    beside_the_loop(&lab, async |_, seen| {
+        let complaints = |count: usize| {
+            metrics_of(&seen.registry).contains(&format!("\nkubenet_agent_complaints {count}\n"))
+        };
+        for _ in 0..TIMES {
+            let chain = "{ type filter hook forward priority 0; policy drop; }";
+            nft::apply(&format!("table ip filter {{ chain FORWARD {chain}; }}")).unwrap();
+            in_time("it is not named", || complaints(2)).await;
+            nft::apply("delete table ip filter").unwrap();
+            in_time("it is still named", || complaints(1)).await;
+        }
+    });
+}
+
+#[test]
+fn who_never_gives_up_is_answered_ever_more_slowly() {
+    let lab = Lab::new();
+    let metrics = beside_the_loop(&lab, async |_, _| {
+        let start = Instant::now();
+        let forward = Path::new("/proc/sys/net/ipv4/ip_forward");
+        let mut repairs = 0;
+        // Somebody writes it again as soon as it is repaired.
+        while start.elapsed() < 6 * LIMIT {
+            if fs::read_to_string(forward).unwrap() == "1\n" {
+                fs::write(forward, "0").unwrap();
+                repairs += 1;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!((30..45).contains(&repairs), "{repairs}");
+    });
+    assert!(metrics.contains("\nkubenet_agent_repair_loop 1\n"), "{metrics}");
+}

@@ -1,0 +1,192 @@
+//! What wakes the loop: Nodes, the kernel, files, and a look at what tells nobody of its changes.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use net::NetError;
+use net::events::Events;
+use net::sysctl::Sysctl;
+use net::watch::FolderWatch;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+use tracing::debug;
+
+use crate::machine::Paths;
+use crate::nodes::Latest;
+use crate::pace::Wait;
+use crate::sysctl::Values;
+
+/// How often to look at the kernel settings, of which only some are told, and whether a folder that
+/// was missing is there. It takes microseconds.
+const GLANCE: Duration = Duration::from_millis(500);
+
+/// Why the loop can't be woken.
+#[derive(Debug, thiserror::Error)]
+pub enum WakeError {
+    #[error(transparent)]
+    Subscribe(#[from] NetError),
+    #[error("cannot wait for events of the kernel")]
+    Events(#[source] io::Error),
+    #[error("cannot follow what happens in {folder}")]
+    Folder { folder: String, source: io::Error },
+}
+
+/// All that wakes the loop.
+pub struct Wakers {
+    pub nodes: watch::Receiver<Latest>,
+    kernel: Kernel,
+    files: Files,
+    settings: Settings,
+}
+
+/// In the namespace of the thread that made it.
+pub struct Kernel {
+    routing: AsyncFd<Events>,
+    nftables: AsyncFd<Events>,
+}
+
+struct Files {
+    watch: AsyncFd<FolderWatch>,
+    folders: Vec<PathBuf>,
+}
+
+struct Settings {
+    sysctl: Sysctl,
+    keys: Vec<String>,
+    seen: Values,
+}
+
+impl Wakers {
+    pub fn new(nodes: watch::Receiver<Latest>, paths: &Paths) -> Result<Self, WakeError> {
+        let watch = FolderWatch::open().map_err(WakeError::Events)?;
+        Ok(Self {
+            nodes,
+            kernel: Kernel::subscribe()?,
+            files: Files {
+                watch: pollable(watch)?,
+                folders: vec![paths.bin.clone(), paths.conf.clone()],
+            },
+            settings: Settings {
+                sysctl: Sysctl::at(&paths.sysctl),
+                keys: Vec::new(),
+                seen: Values::new(),
+            },
+        })
+    }
+
+    /// Forgets what has been told so far: what is looked at from now on is newer.
+    pub fn drain(&mut self) -> Result<(), WakeError> {
+        self.files.follow()?;
+        self.files.drain()?;
+        self.kernel.drain()
+    }
+
+    /// Wakes the loop when these settings, of which some may be missing, are not as `seen` any more.
+    pub fn expect(&mut self, keys: Vec<String>, seen: Values) {
+        (self.settings.keys, self.settings.seen) = (keys, seen);
+    }
+
+    /// Until something happens and its burst is over, but within the bounds of `wait`.
+    pub async fn wait(&mut self, wait: Wait) -> Result<(), WakeError> {
+        let Self { nodes, kernel, files, settings } = self;
+        let rest = tokio::time::sleep(wait.least);
+        let sleep = tokio::time::timeout(wait.most, async {
+            tokio::select! {
+                // An end of the watch ends the program, elsewhere.
+                Ok(()) = nodes.changed() => nodes.mark_changed(),
+                result = kernel.changed() => result?,
+                result = glances(files, settings) => result?,
+            }
+            tokio::time::sleep(wait.burst).await;
+            Ok(())
+        });
+        let ((), slept) = tokio::join!(rest, sleep);
+        slept.unwrap_or(Ok(()))
+    }
+}
+
+/// Until a file or a setting changes.
+async fn glances(files: &mut Files, settings: &Settings) -> Result<(), WakeError> {
+    loop {
+        files.follow()?;
+        tokio::select! {
+            result = files.changed() => return result,
+            () = tokio::time::sleep(GLANCE) => {}
+        }
+        if let Some(key) = settings.changed() {
+            debug!(key, "setting");
+            return Ok(());
+        }
+    }
+}
+
+impl Kernel {
+    pub fn subscribe() -> Result<Self, WakeError> {
+        Ok(Self {
+            routing: pollable(Events::of_routing()?)?,
+            nftables: pollable(Events::of_nftables()?)?,
+        })
+    }
+
+    pub async fn changed(&mut self) -> Result<(), WakeError> {
+        let Self { routing, nftables } = self;
+        let news = tokio::select! {
+            news = routing.async_io_mut(Interest::READABLE, Events::next) => news,
+            news = nftables.async_io_mut(Interest::READABLE, Events::next) => news,
+        };
+        debug!(?news, "kernel");
+        news.map(drop).map_err(WakeError::Events)
+    }
+
+    fn drain(&mut self) -> Result<(), WakeError> {
+        let Self { routing, nftables } = self;
+        [routing, nftables].into_iter().try_for_each(|events| told(events.get_mut().next()))
+    }
+}
+
+impl Files {
+    fn follow(&self) -> Result<(), WakeError> {
+        self.folders.iter().try_for_each(|folder| {
+            self.watch.get_ref().follow(folder).map_err(|source| WakeError::Folder {
+                folder: folder.display().to_string(),
+                source,
+            })
+        })
+    }
+
+    async fn changed(&mut self) -> Result<(), WakeError> {
+        loop {
+            let news = self.watch.async_io_mut(Interest::READABLE, |watch| watch.next()).await;
+            if news.map_err(WakeError::Events)? {
+                debug!("files");
+                return Ok(());
+            }
+        }
+    }
+
+    fn drain(&mut self) -> Result<(), WakeError> {
+        told(self.watch.get_mut().next())
+    }
+}
+
+impl Settings {
+    /// The first that is not as it was seen.
+    fn changed(&self) -> Option<&str> {
+        let differs = |key: &&String| self.sysctl.read(key).ok().as_ref() != self.seen.get(*key);
+        self.keys.iter().find(differs).map(String::as_str)
+    }
+}
+
+fn told<T>(news: io::Result<T>) -> Result<(), WakeError> {
+    match news {
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(WakeError::Events(error)),
+        _ => Ok(()),
+    }
+}
+
+fn pollable<T: std::os::fd::AsRawFd>(source: T) -> Result<AsyncFd<T>, WakeError> {
+    #[expect(deprecated, reason = "its successor is unsafe; each source keeps its file to its end")]
+    AsyncFd::with_interest(source, Interest::READABLE).map_err(WakeError::Events)
+}
