@@ -4,6 +4,7 @@
 //! is printed is what libtest prints, so that `make test` can sum it up.
 
 mod agents;
+mod controllers;
 mod flags;
 mod nodes;
 mod traffic;
@@ -34,6 +35,10 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("a_node_with_pod_cidrs_of_somebody_else_keeps_them", nodes::foreign_pod_cidrs),
     ("a_deleted_nodes_route_goes_and_its_pod_cidr_is_given_again", nodes::deleted),
     ("a_controller_killed_while_it_allocates_gives_nothing_twice", nodes::controller_killed),
+    (
+        "another_controller_takes_over_3_s_after_a_stop_and_20_s_after_a_kill",
+        controllers::take_over,
+    ),
     ("bad_flags_are_all_named_and_exit_64", flags::bad_flags),
 ];
 
