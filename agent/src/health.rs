@@ -2,6 +2,7 @@
 //!
 //! An API server that is away is no reason to be unready: pods go on without.
 
+use jiff::Timestamp;
 use process::ready::Readiness;
 use tokio::sync::watch;
 
@@ -18,8 +19,12 @@ pub fn checks() -> Readiness {
 }
 
 /// Keeps the checks as `verdicts` and `nodes` say, for ever.
+///
+/// Nodes that are known at the call are those of an earlier start: stale `since` then, until a list
+/// arrives.
 pub async fn follow(
     readiness: &Readiness,
+    mut since: Option<Timestamp>,
     mut verdicts: watch::Receiver<Option<Verdict>>,
     mut nodes: watch::Receiver<Latest>,
 ) {
@@ -30,11 +35,14 @@ pub async fn follow(
             None => {}
         }
         if nodes.borrow_and_update().is_some() {
-            readiness.pass(NODES);
+            match since {
+                Some(since) => readiness.pass_with(NODES, format_args!("stale since {since}")),
+                None => readiness.pass(NODES),
+            }
         }
         tokio::select! {
             Ok(()) = verdicts.changed() => {}
-            Ok(()) = nodes.changed() => {}
+            Ok(()) = nodes.changed() => since = None,
             else => return,
         }
     }
@@ -66,7 +74,27 @@ mod tests {
         };
         tokio::select! {
             biased;
-            () = follow(&readiness, verdicts, nodes) => panic!("it ended"),
+            () = follow(&readiness, None, verdicts, nodes) => panic!("it ended"),
+            () = scenario => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn nodes_of_an_earlier_start_are_stale_until_a_list_arrives() {
+        let readiness = checks();
+        let (_judge, verdicts) = watch::channel(Some(Ok(())));
+        let (latest, nodes) = watch::channel(Some(Arc::default()));
+        let scenario = async {
+            let text = readiness.report(&[]).to_string();
+            assert!(text.contains("[+]nodes ok: stale since 1970-01-01T00:00:00Z"), "{text}");
+            assert!(readiness.report(&[]).is_ready());
+            latest.send_replace(Some(Arc::default()));
+            tokio::task::yield_now().await;
+            assert!(readiness.report(&[]).to_string().contains("[+]nodes ok\n"));
+        };
+        tokio::select! {
+            biased;
+            () = follow(&readiness, Some(Timestamp::UNIX_EPOCH), verdicts, nodes) => panic!("it ended"),
             () = scenario => {}
         }
     }

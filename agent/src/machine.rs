@@ -77,6 +77,11 @@ impl Paths {
         self.state.join(names::REASON_FILE)
     }
 
+    /// The Nodes that the agent knew last.
+    pub fn nodes(&self) -> PathBuf {
+        self.state.join(names::NODES_FILE)
+    }
+
     pub fn agent_lock(&self) -> PathBuf {
         self.state.join(names::AGENT_LOCK_FILE)
     }

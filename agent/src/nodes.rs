@@ -1,12 +1,18 @@
 //! The Nodes of the cluster, kept up to date: a watch of the API server to the latest values.
+//!
+//! What was known last is kept in a file, so that an agent that starts while the API server is away
+//! goes on with it.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::node::NodeView;
 use futures::StreamExt;
 use kube::Client;
 use process::nodes::Change;
 use tokio::sync::watch;
+use tracing::warn;
 
 use crate::state::Nodes;
 
@@ -16,21 +22,60 @@ pub type Latest = Option<Arc<Nodes>>;
 /// Events that are taken together if they have arrived together.
 const CHUNK: usize = 1024;
 
+/// Changes that come within this time are kept together.
+const KEEP_AFTER: Duration = Duration::from_secs(1);
+
+/// What is kept is the cluster's: for everybody of this machine to read.
+const READABLE: u32 = 0o644;
+
 /// Follows the API server for ever and publishes each change that matters to the Node `own`.
 ///
 /// An absent API server is waited for; heartbeats and the like publish nothing.
-pub async fn follow(client: Client, own: &str, latest: watch::Sender<Latest>) {
+pub async fn follow(client: Client, own: &str, latest: &watch::Sender<Latest>) {
     let mut nodes = process::nodes::Nodes::default();
+    let mut listed = false;
     let mut chunks = std::pin::pin!(process::nodes::watch(client).ready_chunks(CHUNK));
     while let Some(events) = chunks.next().await {
         let changes = events.into_iter().flat_map(|event| nodes.apply(event)).collect::<Vec<_>>();
         let news = match latest.borrow().as_deref() {
+            // What is published may be from a file: the first list is news, whatever is in it.
+            _ if !listed => nodes.known().is_some(),
             Some(before) => changes.iter().any(|change| matters(change, own, before)),
             // An empty first list changes nothing, but says that there are no Nodes.
-            None => nodes.known().is_some(),
+            None => true,
         };
+        listed = nodes.known().is_some();
         if news {
             latest.send_replace(nodes.known().cloned().map(Arc::new));
+        }
+    }
+}
+
+/// The Nodes that were kept at `path`; none if there are none, or none that can be read.
+pub fn kept(path: &Path) -> Latest {
+    let text = match net::file::read(path) {
+        Ok(text) => text?,
+        Err(error) => {
+            warn!(path = %path.display(), %error, "cannot read the last known Nodes");
+            return None;
+        }
+    };
+    let kept = serde_json::from_slice::<Vec<NodeView>>(&text);
+    let kept = kept.inspect_err(|error| warn!(%error, "the last known Nodes make no sense"));
+    let nodes = kept.ok()?.into_iter().map(|node| (node.name.clone(), Arc::new(node)));
+    Some(Arc::new(nodes.collect()))
+}
+
+/// Keeps what is published at `path`, for ever.
+pub async fn keep(path: &Path, mut nodes: watch::Receiver<Latest>) {
+    while nodes.changed().await.is_ok() {
+        tokio::time::sleep(KEEP_AFTER).await;
+        let Some(latest) = nodes.borrow_and_update().clone() else { continue };
+        let views = latest.values().map(Arc::as_ref).collect::<Vec<_>>();
+        let text = serde_json::to_vec(&views).unwrap_or_default();
+        drop(views);
+        if let Err(error) = net::file::replace(path, &text, READABLE) {
+            warn!(path = %path.display(), %error, "cannot keep the Nodes");
         }
     }
 }
@@ -44,10 +89,32 @@ fn matters(change: &Change, own: &str, before: &Nodes) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use common::node::Condition;
 
     use super::*;
     use crate::testing::node;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_known_last_is_known_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nodes.json");
+        assert_eq!(kept(&path), None);
+        let (latest, nodes) = watch::channel(None);
+        let known = Nodes::from([("b".to_owned(), node("b 2 10.244.2.0/24 192.0.2.2").into())]);
+        let scenario = async {
+            latest.send_replace(Some(Arc::new(known.clone())));
+            tokio::time::sleep(2 * KEEP_AFTER).await;
+        };
+        tokio::select! {
+            () = keep(&path, nodes) => panic!("it ended"),
+            () = scenario => {}
+        }
+        assert_eq!(kept(&path), Some(Arc::new(known)));
+        fs::write(&path, "half a li").unwrap();
+        assert_eq!(kept(&path), None);
+    }
 
     #[test]
     fn a_peers_condition_wakes_nobody() {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use common::names;
+use jiff::Timestamp;
 use process::{client, serve, shutdown};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -44,21 +45,28 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 
     let client = client::connect(shared.kubeconfig.as_deref(), names::AGENT).await?;
     let node = config.node.clone();
+    let nodes_file = paths.nodes();
     let worker = Worker::new(Machine::open(paths)?, config, lock);
     let mut registry = Registry::default();
     let (events, queue) = events::queue();
     let report = Report::new(Metrics::new(&mut registry), events);
     let readiness = health::checks();
-    let (latest, nodes) = watch::channel(None);
+    let kept = nodes::kept(&nodes_file);
+    if let Some(kept) = &kept {
+        info!(nodes = kept.len(), "going on with the Nodes that were known last");
+    }
+    let since = kept.is_some().then(|| modified(&nodes_file)).flatten();
+    let (latest, nodes) = watch::channel(kept);
     let (judge, verdicts) = watch::channel(None);
     tokio::select! {
         signal = signalled => info!(signal, "ending; the machine stays as it is"),
         ended = sync::run(worker, nodes.clone(), judge, report) => ended?,
-        () = nodes::follow(client.clone(), &node, latest) => anyhow::bail!("the watch of Nodes ended"),
+        () = nodes::keep(&nodes_file, nodes.clone()) => anyhow::bail!("nobody keeps the Nodes"),
+        () = nodes::follow(client.clone(), &node, &latest) => anyhow::bail!("the watch of Nodes ended"),
         () = events::publish(client.clone(), &node, nodes.clone(), queue) => {
             anyhow::bail!("nobody publishes Events");
         }
-        () = health::follow(&readiness, verdicts.clone(), nodes.clone()) => {
+        () = health::follow(&readiness, since, verdicts.clone(), nodes.clone()) => {
             anyhow::bail!("nobody knows whether the network is ready");
         }
         () = serve::serve(addresses, readiness.clone(), registry) => {
@@ -67,6 +75,10 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         () = status::follow(client, &node, verdicts, nodes) => anyhow::bail!("nobody reports"),
     }
     Ok(())
+}
+
+fn modified(path: &Path) -> Option<Timestamp> {
+    fs::metadata(path).ok()?.modified().ok()?.try_into().ok()
 }
 
 /// Makes this the machine's one agent, as long as the file is open.

@@ -100,6 +100,26 @@ fn without_an_api_server_it_waits_and_says_so() {
 }
 
 #[test]
+fn without_an_api_server_it_goes_on_with_the_nodes_that_it_knew() {
+    let (netns, files) = machine();
+    fs::create_dir(files.path().join("state")).unwrap();
+    let me = r#"[{"name": "me", "uid": "u", "created": 1, "terminating": false,
+        "pod_cidrs": ["10.244.1.0/24"], "internal_ips": [], "network_unavailable": null}]"#;
+    fs::write(files.path().join("state/nodes.json"), me).unwrap();
+    let mut netlink = netns.run(net::Netlink::open).unwrap().unwrap();
+    let mac = net::Mac([0x0a, 0x58, 0, 0, 0, 1]);
+    // It gives the agent an MTU, there being no uplink.
+    let cbr0 = netlink.create_bridge("cbr0", mac).unwrap();
+    let mut agent = Agent::start(&netns, files.path());
+    agent.says("going on with the Nodes that were known last");
+    agent.says("network ready");
+    let addresses = netlink.addresses().unwrap();
+    assert!(addresses.iter().any(|a| a.link == cbr0 && a.address.to_string() == "10.244.1.1"));
+    assert!(files.path().join("conf/10-kubenet.conflist").exists());
+    assert_eq!(agent.terminate().code(), Some(0));
+}
+
+#[test]
 fn a_second_agent_waits_for_the_end_of_the_first() {
     let (netns, files) = machine();
     let mut first = Agent::start(&netns, files.path());

@@ -51,6 +51,9 @@ pub const BOOT_ID_FILE: &str = "boot-id";
 /// Why this machine's network is not ready, written by the agent: what STATUS answers with.
 pub const REASON_FILE: &str = "reason";
 
+/// The Nodes of the cluster as the agent knew them last, for its next start without an API server.
+pub const NODES_FILE: &str = "nodes.json";
+
 /// Held by the agent as long as it lives; [`REASON_FILE`] counts only while somebody holds it.
 pub const AGENT_LOCK_FILE: &str = "agent.lock";
 

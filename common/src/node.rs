@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Family;
 
 /// A Node as decisions see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeView {
     pub name: String,
     /// `metadata.uid`; another Node of the same name has another one.
@@ -23,7 +25,7 @@ pub struct NodeView {
 }
 
 /// A Node's condition, without its times.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
     /// `True`, `False` or `Unknown`.
     pub status: String,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-type Checks = BTreeMap<&'static str, Result<(), String>>;
+/// Why a check failed, or what there is to add to one that passed.
+type Checks = BTreeMap<&'static str, Result<String, String>>;
 
 /// One check for each thing that must be in place; clones are the same checks.
 #[derive(Clone, Debug)]
@@ -25,7 +26,12 @@ impl Readiness {
 
     /// What `check` asks for is in place.
     pub fn pass(&self, check: &'static str) {
-        self.note(check, Ok(()));
+        self.note(check, Ok(String::new()));
+    }
+
+    /// What `check` asks for is in place, with a `remark` for `?verbose`.
+    pub fn pass_with(&self, check: &'static str, remark: impl Display) {
+        self.note(check, Ok(remark.to_string()));
     }
 
     /// What `check` asks for is not, or no longer, in place.
@@ -40,7 +46,7 @@ impl Readiness {
         Report(checks)
     }
 
-    fn note(&self, check: &'static str, result: Result<(), String>) {
+    fn note(&self, check: &'static str, result: Result<String, String>) {
         self.0.lock().insert(check, result);
     }
 }
@@ -56,7 +62,8 @@ impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (check, result) in &self.0 {
             match result {
-                Ok(()) => writeln!(f, "[+]{check} ok")?,
+                Ok(remark) if remark.is_empty() => writeln!(f, "[+]{check} ok")?,
+                Ok(remark) => writeln!(f, "[+]{check} ok: {remark}")?,
                 Err(why) => writeln!(f, "[-]{check} failed: {why}")?,
             }
         }
@@ -79,6 +86,11 @@ mod tests {
         assert!(readiness.report(&["lease"]).is_ready());
         readiness.pass("lease");
         assert!(readiness.report(&[]).is_ready());
+        readiness.pass_with("nodes", "stale since noon");
+        let report = readiness.report(&[]);
+        assert!(
+            report.is_ready() && report.to_string().contains("[+]nodes ok: stale since noon\n")
+        );
         readiness.fail("nodes", "too old");
         assert!(readiness.report(&[]).to_string().contains("[-]nodes failed: too old\n"));
     }
