@@ -3,7 +3,7 @@
 RUST := 1.95
 LAB := cargo run --locked -p e2e --bin lab --
 
-.PHONY: demo demo-down test bench clean
+.PHONY: demo demo-down test bench image kind clean
 
 demo: rust
 	@$(LAB) demo $(if $(KEEP),--keep)
@@ -16,6 +16,12 @@ test: rust
 
 bench: rust
 	@$(LAB) bench
+
+image: rust
+	@e2e/kind/image.sh
+
+kind: rust
+	@KEEP=$(KEEP) e2e/kind/run.sh
 
 clean: rust
 	@$(LAB) down

@@ -61,12 +61,17 @@ passed=0 failed=0
 # WHAT NODE POD-ADDRESS TARGET WANTED [SEEN]: the pod asks the target over TCP; WANTED answers, and saw SEEN if that is given.
 ask() {
   local what=$1 node=$2 from=$3 to=$4 wanted=$5 seen=${6:-} answer
-  answer=$(docker exec "$node" curl -gsS -m 8 "http://$from:$port/dial?by=tcp&to=$to&within=3000" 2>&1 || true)
+  for _ in $(seq 20); do
+    answer=$(docker exec "$node" curl -gsS -m 8 "http://$from:$port/dial?by=tcp&to=$to&within=3000" 2>&1 || true)
+    # What kube-proxy says for a new Service until it has heard of its endpoints.
+    [[ $answer = *"Connection refused"* ]] || break
+    sleep 0.5
+  done
   set -- $answer
   if [ "${2:-}" = "$wanted" ] && { [ -z "$seen" ] || [ "$seen" = "${3:-}" ]; }; then
-    passed=$((passed + 1)); printf '  ok    %-44s %7s us  seen as %s\n' "$what" "$1" "$3"
+    passed=$((passed + 1)); printf '  ok    %-62s %7s us  seen as %s\n' "$what" "$1" "$3"
   else
-    failed=$((failed + 1)); printf '  FAIL  %-44s %s to %s: %s\n' "$what" "$from" "$to" "$answer"
+    failed=$((failed + 1)); printf '  FAIL  %-62s %s to %s: %s\n' "$what" "$from" "$to" "$answer"
   fi
 }
 

@@ -1,0 +1,184 @@
+//! The chart with many values: what must appear, what must not, what is refused and in which words.
+
+use crate::{LEAST, helm, template};
+
+/// What becomes of values.
+enum Then {
+    /// Lines, without their indentation, that the manifest has.
+    Has(&'static [&'static str]),
+    /// Texts that appear nowhere in the manifest.
+    Lacks(&'static [&'static str]),
+    /// What helm says instead.
+    Refused(&'static str),
+}
+use Then::{Has, Lacks, Refused};
+
+const DIGEST: &str =
+    "image.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+#[rustfmt::skip]
+const NETWORK: &[(&[&str], Then)] = &[
+    (&[LEAST], Has(&["- --cluster-cidr=10.244.0.0/16", "- --node-cidr-mask-size-ipv4=24", "- --network-plugin-mtu=0"])),
+    (&[LEAST], Lacks(&["ipv6", "service-cluster-ip-range"])),
+    (&["network.clusterCIDRs={10.244.0.0/16,fd00:10:244::/56}"], Has(&["- --cluster-cidr=10.244.0.0/16,fd00:10:244::/56", "- --node-cidr-mask-size-ipv6=64"])),
+    (&["network.clusterCIDRs={fd00:10:244::/56,10.244.0.0/16}"], Has(&["- --cluster-cidr=fd00:10:244::/56,10.244.0.0/16"])),
+    (&["network.clusterCIDRs={fd00:10:244::/56}"], Lacks(&["mask-size-ipv4"])),
+    (&["network.clusterCIDRs={fd00:10:244::/56}", "network.nodeMaskSize.ipv6=72"], Has(&["- --node-cidr-mask-size-ipv6=72"])),
+    (&[LEAST, "network.nodeMaskSize.ipv4=26"], Has(&["- --node-cidr-mask-size-ipv4=26"])),
+    (&[LEAST, "network.serviceCIDRs={10.96.0.0/12}"], Has(&["- --service-cluster-ip-range=10.96.0.0/12"])),
+    (&[LEAST, "network.mtu=1400"], Has(&["- --network-plugin-mtu=1400"])),
+    (&[], Refused("network.clusterCIDRs: name one range for each IP family of the pods")),
+    (&["network.clusterCIDRs={10.244.0.0}"], Refused("at '/network/clusterCIDRs/0'")),
+    (&["network.clusterCIDRs={}"], Refused("at '/network/clusterCIDRs/0'")),
+    (&["network.clusterCIDRs=10.244.0.0/16"], Refused("at '/network/clusterCIDRs': got string, want array")),
+    (&["network.clusterCIDRs={10.0.0.0/16,10.1.0.0/16}"], Refused("10.1.0.0/16 is a second range of ipv4")),
+    (&["network.clusterCIDRs={10.0.0.0/16,fd00::/56,fd01::/56}"], Refused("maxItems: got 3, want 2")),
+    (&[LEAST, "network.nodeMaskSize.ipv4=8"], Refused("a /8 for each Node does not fit into 10.244.0.0/16")),
+    (&[LEAST, "network.nodeMaskSize.ipv4=33"], Refused("maximum: got 33, want 32")),
+    (&["network.clusterCIDRs={fd00::/40}"], Refused("fd00::/40 has more than 65536 ranges of /64")),
+    (&[LEAST, "network.serviceCIDRs={10.244.0.0/16}"], Refused("network.serviceCIDRs: 10.244.0.0/16 is the pods' range too")),
+    (&[LEAST, "network.serviceCIDRs={10.0.0.0/16,10.1.0.0/16}"], Refused("network.serviceCIDRs: 10.1.0.0/16 is a second range of ipv4")),
+    (&[LEAST, "network.mtu=100"], Refused("minimum: got 100, want 576")),
+    (&[LEAST, "network.mtu=auto"], Refused("at '/network/mtu'")),
+    (&["network.clusterCIDRs={fd00::/56}", "network.mtu=1000"], Refused("network.mtu: IPv6 needs at least 1280 bytes, not 1000")),
+];
+
+#[rustfmt::skip]
+const PROGRAMS: &[(&[&str], Then)] = &[
+    (&[LEAST], Has(&["image: kubenet:0.1.0", "imagePullPolicy: IfNotPresent"])),
+    (&[LEAST, "image.registry=r.example:5000", "image.repository=team/kubenet", "image.tag=v9"], Has(&["image: r.example:5000/team/kubenet:v9"])),
+    (&[LEAST, DIGEST, "image.tag=v9"], Has(&["image: kubenet@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"])),
+    (&[LEAST, "image.digest=abc"], Refused("at '/image/digest'")),
+    (&[LEAST, "image.registry=https://r.example"], Refused("at '/image/registry'")),
+    (&[LEAST, "image.pullPolicy=Sometimes"], Refused("value must be one of 'Always', 'IfNotPresent', 'Never'")),
+    (&[LEAST, "imagePullSecrets[0].name=s"], Has(&["- name: s"])),
+    (&[LEAST, "apiServer.host=api.example"], Has(&["- {name: KUBERNETES_SERVICE_HOST, value: \"api.example\"}", "- {name: KUBERNETES_SERVICE_PORT, value: \"6443\"}"])),
+    (&[LEAST], Lacks(&["KUBERNETES_SERVICE_HOST"])),
+    (&[LEAST, "apiServer.host=fd00::1", "apiServer.port=443"], Has(&["- {name: KUBERNETES_SERVICE_HOST, value: \"fd00::1\"}", "- {name: KUBERNETES_SERVICE_PORT, value: \"443\"}"])),
+    (&[LEAST, "apiServer.host=https://api.example"], Refused("at '/apiServer/host'")),
+    (&[LEAST, "apiServer.port=0"], Refused("at '/apiServer/port'")),
+    (&[LEAST, "controller.enabled=false"], Lacks(&["kubenet-controller"])),
+    (&[LEAST, "controller.enabled=perhaps"], Refused("at '/controller/enabled': got string, want boolean")),
+    (&[LEAST, "controller.extraArgs={--kubeconfig=/k}"], Has(&["- --kubeconfig=/k"])),
+    (&[LEAST, "controller.extraArgs={--cluster-cidr=10.0.0.0/8}"], Refused("controller.extraArgs: --cluster-cidr is set by the chart from a value of its own")),
+    (&[LEAST, "agent.extraArgs={--node-name=n}"], Refused("agent.extraArgs: --node-name is set by the chart")),
+    (&[LEAST, "agent.extraArgs={-v}"], Refused("at '/agent/extraArgs/0'")),
+    (&[LEAST, "agent.extraEnv[0].name=A", "agent.extraEnv[0].value=b"], Has(&["- name: A", "value: b"])),
+    (&[LEAST, "agent.extraVolumes[0].name=v", "agent.extraVolumes[0].emptyDir.medium=Memory", "agent.extraVolumeMounts[0].name=v", "agent.extraVolumeMounts[0].mountPath=/v"], Has(&["medium: Memory", "- mountPath: /v"])),
+    (&[LEAST, "agent.podAnnotations.a=b", "controller.podLabels.team=net"], Has(&["a: b", "team: net"])),
+    (&[LEAST, "controller.tolerations[0].key=special"], Has(&["- key: special", "- {key: node.kubernetes.io/not-ready, operator: Exists}"])),
+    (&[LEAST, "controller.affinity.nodeAffinity.x=y"], Has(&["nodeAffinity:"])),
+    (&[LEAST, "agent.maxUnavailable=2"], Has(&["rollingUpdate: {maxUnavailable: 2}"])),
+    (&[LEAST, "agent.maxUnavailable=0%"], Refused("at '/agent/maxUnavailable'")),
+    (&[LEAST, "agent.appArmorProfile.type=Unconfined"], Has(&["appArmorProfile:", "type: Unconfined"])),
+    (&[LEAST, "log.level=debug", "log.format=text"], Has(&["- {name: RUST_LOG, value: debug}", "- --log-format=text"])),
+    (&[LEAST, "log.level=loud"], Refused("value must be one of 'error', 'warn', 'info', 'debug', 'trace'")),
+    (&[LEAST, "rbac.create=false"], Lacks(&["ClusterRole"])),
+    (&[LEAST, "admissionPolicy.enabled=false"], Lacks(&["ValidatingAdmissionPolicy"])),
+    (&[LEAST, "commonLabels.team=net"], Has(&["team: net"])),
+    (&[LEAST, "extraObjects[0].kind=ConfigMap", "extraObjects[0].apiVersion=v1", r"extraObjects[0].metadata.name=\{\{ .Release.Name \}\}-x"], Has(&["kind: ConfigMap", "name: 'kubenet-x'"])),
+    (&[LEAST, "agnet.maxUnavailable=1"], Refused("additional properties 'agnet' not allowed")),
+    (&[LEAST, "agent.replicas=1"], Refused("at '/agent': additional properties 'replicas' not allowed")),
+    (&[LEAST, "--kube-version 1.29.3"], Refused("chart requires kubeVersion: >=1.30.0-0")),
+    (&[LEAST, "--kube-version 1.30.0"], Has(&["apiVersion: apps/v1"])),
+];
+
+#[rustfmt::skip]
+const PLATFORMS: &[(&[&str], Then)] = &[
+    (&[LEAST, "platform=kubeadm"], Has(&["hostPath: {path: /opt/cni/bin, type: DirectoryOrCreate}", "hostPath: {path: /etc/cni/net.d, type: DirectoryOrCreate}"])),
+    (&[LEAST, "platform=kubeadm"], Lacks(&["seLinuxOptions"])),
+    (&[LEAST, "platform=kind"], Has(&["hostPath: {path: /opt/cni/bin, type: DirectoryOrCreate}"])),
+    (&[LEAST, "platform=k0s"], Has(&["hostPath: {path: /etc/cni/net.d, type: DirectoryOrCreate}"])),
+    (&[LEAST, "platform=minikube"], Has(&["hostPath: {path: /etc/cni/net.d, type: DirectoryOrCreate}"])),
+    (&[LEAST, "platform=talos"], Has(&["hostPath: {path: /opt/cni/bin, type: DirectoryOrCreate}"])),
+    (&[LEAST, "platform=flatcar"], Has(&["hostPath: {path: /opt/cni/bin, type: DirectoryOrCreate}"])),
+    (&[LEAST, "platform=k3s"], Has(&["hostPath: {path: /var/lib/rancher/k3s/data/cni, type: DirectoryOrCreate}", "hostPath: {path: /var/lib/rancher/k3s/agent/etc/cni/net.d, type: DirectoryOrCreate}"])),
+    (&[LEAST, "platform=microk8s"], Has(&["hostPath: {path: /var/snap/microk8s/current/opt/cni/bin, type: DirectoryOrCreate}"])),
+    (&[LEAST, "platform=bottlerocket"], Has(&["type: super_t", "hostPath: {path: /opt/cni/bin, type: DirectoryOrCreate}"])),
+    (&[LEAST, "platform=openshift"], Has(&["type: spc_t", "hostPath: {path: /var/run/multus/cni/net.d, type: DirectoryOrCreate}"])),
+    (&[LEAST, "platform=openshift", "agent.seLinuxOptions.type=mine_t"], Has(&["type: mine_t"])),
+    (&[LEAST, "platform=k3s", "cni.binDir=/mine"], Has(&["hostPath: {path: /mine, type: DirectoryOrCreate}", "hostPath: {path: /var/lib/rancher/k3s/agent/etc/cni/net.d, type: DirectoryOrCreate}"])),
+    (&[LEAST, "cni.confDir=relative"], Refused("at '/cni/confDir'")),
+    (&[LEAST, "platform=windows"], Refused("at '/platform': value must be one of 'kubeadm'")),
+];
+
+/// All that does not hold of `cases`, at once.
+#[track_caller]
+fn check(cases: &[(&[&str], Then)]) {
+    let mut wrong = Vec::new();
+    for (values, then) in cases {
+        let told = template(values);
+        match (then, &told) {
+            (Has(lines), Ok(text)) => {
+                let has = |line: &&&str| text.lines().any(|found| found.trim() == **line);
+                wrong.extend(
+                    lines
+                        .iter()
+                        .filter(|line| !has(line))
+                        .map(|line| format!("{values:?}: no {line}")),
+                );
+            }
+            (Lacks(texts), Ok(text)) => {
+                let found = texts.iter().filter(|lacked| text.contains(**lacked));
+                wrong.extend(found.map(|found| format!("{values:?}: {found}")));
+            }
+            (Refused(message), Err(text)) if text.contains(message) => {}
+            _ => wrong.push(format!("{values:?}: {told:?}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+#[test]
+fn the_network_is_as_the_values_say_or_they_are_refused() {
+    check(NETWORK);
+}
+
+#[test]
+fn both_programs_are_as_the_values_say_or_they_are_refused() {
+    check(PROGRAMS);
+}
+
+#[test]
+fn platforms_differ_in_folders_and_selinux_alone() {
+    check(PLATFORMS);
+}
+
+#[test]
+fn helm_lint_finds_nothing() {
+    let chart = crate::chart().display().to_string();
+    for values in [LEAST, "network.clusterCIDRs={10.244.0.0/16,fd00:10:244::/56}"] {
+        let text = helm(&["lint", "--strict", &chart, "--set", values]).unwrap();
+        assert!(text.contains("1 chart(s) linted, 0 chart(s) failed"), "{text}");
+    }
+}
+
+#[test]
+fn notes_name_the_next_commands_and_the_risks() {
+    let notes = |values: &[&str]| {
+        let chart = crate::chart().display().to_string();
+        let mut arguments =
+            vec!["install", "kubenet", &chart, "--dry-run=client", "--namespace", "kube-system"];
+        for value in [&[LEAST], values].concat() {
+            arguments.extend(["--set", value]);
+        }
+        let text = helm(&arguments).unwrap();
+        text.split_once("NOTES:").unwrap().1.to_owned()
+    };
+    let plain = notes(&[]);
+    for expected in [
+        "10.244.0.0/16",
+        "rollout status daemonset/kubenet-agent",
+        "--allocate-node-cidrs=false",
+        "set apiServer.host",
+    ] {
+        assert!(plain.contains(expected), "{plain}");
+    }
+    assert!(!plain.contains("WARNING"), "{plain}");
+    assert!(
+        notes(&["admissionPolicy.enabled=false"])
+            .contains("WARNING: admissionPolicy.enabled=false")
+    );
+    assert!(notes(&["rbac.create=false"]).contains("WARNING: rbac.create=false"));
+    assert!(!notes(&["apiServer.host=api.example"]).contains("set apiServer.host"));
+}
