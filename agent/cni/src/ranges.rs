@@ -38,6 +38,12 @@ impl Pool {
         self.last - u128::from(self.gateway.is_some())
     }
 
+    /// Whether `address` is for a pod.
+    pub(crate) fn has(&self, address: IpAddr) -> bool {
+        let offset = self.range.subnet.offset_of(address);
+        offset.is_some_and(|o| (1..=self.last).contains(&o) && Some(o) != self.gateway)
+    }
+
     /// How many addresses there are, with those that are for no pod.
     pub(crate) fn total(&self) -> u128 {
         let host_bits = self.range.subnet.family().width() - self.range.subnet.length();
@@ -137,6 +143,8 @@ mod tests {
             let addresses = pool.after(subnet.nth(given)).collect::<Vec<_>>();
             let distinct = addresses.iter().copied().collect::<BTreeSet<_>>();
             prop_assert_eq!(distinct.len(), addresses.len());
+            prop_assert!(addresses.iter().all(|&address| pool.has(address)));
+            prop_assert!(!pool.has(gateway) && !pool.has(subnet.network()));
             let all = (0..1 << host_bits).filter_map(|offset| subnet.nth(offset));
             let expected = all.filter(|&address| {
                 let broadcast = v4 && address == subnet.last();

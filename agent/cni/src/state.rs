@@ -2,7 +2,7 @@
 //!
 //! `claims/ID@IFNAME` is an attachment's own file: its lock, and its content is that of its leases.
 //! `leases/ADDRESS` are further names of that file. `attachments/ID@IFNAME` is its record, as JSON.
-//! `pools/SUBNET` says which address was given last.
+//! `pools/SUBNET` says which address was given last, `resting` which ones were released.
 //!
 //! ADD makes them in this order and DEL removes them in the opposite one, so that a process that is
 //! killed leaves nothing without a claim, and whoever finds a claim finds all the rest. Nothing is
@@ -25,6 +25,7 @@ use crate::wait;
 
 mod attachments;
 mod leases;
+mod resting;
 
 pub(crate) use leases::{Claim, Found};
 
@@ -105,6 +106,7 @@ impl State {
             let removed = missing_is_fine(fs::remove_dir_all(&path));
             removed.during(|| format!("remove {} of an earlier boot", path.display()))?;
         }
+        remove_file(&self.path(resting::RESTING))?;
         self.make_directories()?;
         let marker = self.path(names::BOOT_ID_FILE);
         let new = marker.with_extension("new");

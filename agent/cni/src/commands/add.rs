@@ -4,6 +4,7 @@
 //! runtime's DEL, or the next ADD that lacks an address, finds it.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use common::attachment::Attachment;
 use net::link::{Hairpin, Link};
@@ -17,6 +18,9 @@ use crate::request::{Config, Target};
 use crate::spec::{self, Made, Version};
 use crate::state::{Claim, Found, State};
 use crate::{bridge, hostports, veth};
+
+/// How long an address rests after its release: peers may go on sending to its last holder.
+const COOL_DOWN: Duration = Duration::from_secs(30);
 
 /// The parts of the machine that an ADD works on.
 struct Machine {
@@ -103,13 +107,13 @@ impl Machine {
 
     /// An address of `pool`, if need be that of an attachment that is dead.
     fn reserve(&mut self, claim: &Claim, pool: Pool) -> Result<IpAddr, Error> {
-        if let Some(address) = self.state.reserve(claim, &pool)? {
+        if let Some(address) = self.state.reserve(claim, &pool, COOL_DOWN)? {
             return Ok(address);
         }
         for id in self.state.ids()? {
             bury(&mut self.host, &self.state, &id)?;
         }
-        self.state.reserve(claim, &pool)?.ok_or_else(|| Error::Exhausted {
+        self.state.reserve(claim, &pool, COOL_DOWN)?.ok_or_else(|| Error::Exhausted {
             subnet: pool.range.subnet,
             total: pool.total(),
             size: pool.size(),

@@ -8,13 +8,14 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use common::attachment::AttachmentId;
 use common::names;
 
 use super::{
-    CLAIMS, LOCK_LIMIT, Lock, POOLS, State, busy, lock_options, locked, make_directory,
-    missing_is_fine, remove_file, try_lock,
+    CLAIMS, LOCK_LIMIT, Lock, POOLS, State, busy, lock_options, make_directory, missing_is_fine,
+    remove_file, try_lock,
 };
 use crate::error::{During, Error};
 use crate::ranges::Pool;
@@ -106,51 +107,91 @@ impl State {
     }
 
     /// Gives `claim` the next free address of `pool`; none if there is none.
-    pub(crate) fn reserve(&self, claim: &Claim, pool: &Pool) -> Result<Option<IpAddr>, Error> {
-        let subnet = pool.range.subnet.to_string();
-        let given = self.path(POOLS).join(subnet.replace('/', "-"));
-        let mut given = locked(&given, Lock::Exclusive, &subnet)?;
-        let mut last = Vec::new();
-        given.read_to_end(&mut last).during(|| format!("read the last address of {subnet}"))?;
-        let last = String::from_utf8_lossy(&last).trim_end().parse().ok();
-        let path = self.claim_path(&claim.id);
-        for address in pool.after(last) {
-            let lease = self.lease_path(address);
-            match fs::hard_link(&path, &lease) {
-                Ok(()) => {
-                    // Of one length always, so that nothing of a longer one is left behind it.
-                    let text = format!("{:<39}\n", address.to_string());
-                    let written = given.seek(SeekFrom::Start(0)).map(drop);
-                    let written = written.and_then(|()| given.write_all(text.as_bytes()));
-                    written.during(|| format!("write the last address of {subnet}"))?;
-                    return Ok(Some(address));
-                }
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                linked => linked.during(|| format!("make {}", lease.display()))?,
+    ///
+    /// An address rests for `cool_down` after it was released. That is cut short only where no other is
+    /// free: then the one that rests longest is given.
+    pub(crate) fn reserve(
+        &self,
+        claim: &Claim,
+        pool: &Pool,
+        cool_down: Duration,
+    ) -> Result<Option<IpAddr>, Error> {
+        let resting = self.resting(cool_down)?;
+        let (mut given, last) = self.last_given(pool)?;
+        for address in pool.after(last).filter(|&address| !resting.has(address)) {
+            if self.lease(claim, address)? {
+                // Of one length always, so that nothing of a longer one is left behind it.
+                let text = format!("{:<39}\n", address.to_string());
+                let written = given.seek(SeekFrom::Start(0)).map(drop);
+                let written = written.and_then(|()| given.write_all(text.as_bytes()));
+                let subnet = pool.range.subnet;
+                written.during(|| format!("write the last address of {subnet}"))?;
+                return Ok(Some(address));
+            }
+        }
+        for address in resting.oldest_first().into_iter().filter(|&address| pool.has(address)) {
+            if self.lease(claim, address)? {
+                return Ok(Some(address));
             }
         }
         Ok(None)
     }
 
+    /// Gives `claim` this address; false if it is another's.
+    fn lease(&self, claim: &Claim, address: IpAddr) -> Result<bool, Error> {
+        let lease = self.lease_path(address);
+        match fs::hard_link(self.claim_path(&claim.id), &lease) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            linked => linked.map(|()| true).during(|| format!("make {}", lease.display())),
+        }
+    }
+
+    /// Which address of `pool` was given last, and the file that says so.
+    fn last_given(&self, pool: &Pool) -> Result<(File, Option<IpAddr>), Error> {
+        let subnet = pool.range.subnet.to_string();
+        let path = self.path(POOLS).join(subnet.replace('/', "-"));
+        let what = || format!("read the last address of {subnet}");
+        let mut file = lock_options().open(path).during(what)?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).during(what)?;
+        Ok((file, String::from_utf8_lossy(&text).trim_end().parse().ok()))
+    }
+
     /// Removes all that `claim` stands for, and itself last; its leases are most likely `addresses`.
     pub(crate) fn release(&self, claim: &Claim, addresses: &[IpAddr]) -> Result<(), Error> {
-        for &address in addresses.iter().filter(|&&address| self.is_leased(address, &claim.id)) {
-            remove_file(&self.lease_path(address))?;
-        }
+        let leased = |address: &IpAddr| self.is_leased(*address, &claim.id);
+        let mut own_leases = addresses.iter().copied().filter(leased).collect::<Vec<_>>();
         let path = self.claim_path(&claim.id);
         let own = claim.file.metadata().during(|| format!("look at {}", path.display()))?;
-        if own.nlink() > 1 {
-            let leases = self.path(names::LEASES);
-            let what = || format!("list {}", leases.display());
-            for entry in leases.read_dir().during(what)? {
-                let entry = entry.during(what)?;
-                if entry.ino() == own.ino() {
-                    remove_file(&entry.path())?;
-                }
-            }
+        let others = own.nlink().saturating_sub(1);
+        if usize::try_from(others).is_ok_and(|others| others > own_leases.len()) {
+            own_leases = self.leases_of(&own)?;
+        }
+        if !own_leases.is_empty()
+            && let Err(error) = self.rest(&own_leases)
+        {
+            // An address without a rest is better than one that is never free again.
+            eprintln!("kubenet: {error}");
+        }
+        for &address in &own_leases {
+            remove_file(&self.lease_path(address))?;
         }
         self.remove_record(&claim.id)?;
         remove_file(&path)
+    }
+
+    /// The addresses whose leases are names of the file with this `metadata`.
+    fn leases_of(&self, metadata: &fs::Metadata) -> Result<Vec<IpAddr>, Error> {
+        let leases = self.path(names::LEASES);
+        let what = || format!("list {}", leases.display());
+        let mut own = Vec::new();
+        for entry in leases.read_dir().during(what)? {
+            let entry = entry.during(what)?;
+            if entry.ino() == metadata.ino() {
+                own.extend(entry.file_name().to_str().and_then(|name| name.parse::<IpAddr>().ok()));
+            }
+        }
+        Ok(own)
     }
 
     /// Whether `address` is leased to `id`.

@@ -11,6 +11,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::ranges::Pool;
 
+const REST: Duration = Duration::from_secs(30);
+
 fn state() -> (TempDir, State) {
     let directory = tempfile::tempdir().unwrap();
     let state = State::open(&directory.path().join("state"), || Ok(Vec::new())).unwrap();
@@ -62,8 +64,8 @@ fn a_claim_that_was_removed_while_one_waited_is_made_anew() {
 fn what_is_released_is_all_gone() {
     let (_directory, state) = state();
     let (claim, _) = state.claim(&id("c@eth0")).unwrap();
-    let address = state.reserve(&claim, &pool("10.0.0.0/29")).unwrap().unwrap();
-    state.reserve(&claim, &pool("fd00::/64")).unwrap().unwrap();
+    let address = state.reserve(&claim, &pool("10.0.0.0/29"), REST).unwrap().unwrap();
+    state.reserve(&claim, &pool("fd00::/64"), REST).unwrap().unwrap();
     assert_eq!(names(&state, names::LEASES), ["10.0.0.2", "fd00::2"]);
     assert!(state.is_leased(address, &id("c@eth0")) && !state.is_leased(address, &id("d@eth0")));
     // One address is known from a record, the other is found.
@@ -79,7 +81,7 @@ fn a_lease_of_another_is_not_released() {
     let (_directory, state) = state();
     let (one, _) = state.claim(&id("c@eth0")).unwrap();
     let (other, _) = state.claim(&id("d@eth0")).unwrap();
-    let address = state.reserve(&other, &pool("10.0.0.0/29")).unwrap().unwrap();
+    let address = state.reserve(&other, &pool("10.0.0.0/29"), REST).unwrap().unwrap();
     state.release(&one, &[address]).unwrap();
     assert!(state.is_leased(address, &id("d@eth0")));
 }
@@ -93,7 +95,7 @@ fn threads_share_a_range_without_a_loss() {
             let (state, given) = (&state, &given);
             scope.spawn(move || {
                 let (claim, _) = state.claim(&id(&format!("c{number}@eth0"))).unwrap();
-                let address = state.reserve(&claim, &pool("10.0.0.0/29")).unwrap();
+                let address = state.reserve(&claim, &pool("10.0.0.0/29"), REST).unwrap();
                 given.lock().unwrap().push(address.unwrap());
             });
         }
@@ -103,7 +105,50 @@ fn threads_share_a_range_without_a_loss() {
     given.dedup();
     assert_eq!(given.len(), 5);
     let (claim, _) = state.claim(&id("one-more@eth0")).unwrap();
-    assert_eq!(state.reserve(&claim, &pool("10.0.0.0/29")).unwrap(), None);
+    assert_eq!(state.reserve(&claim, &pool("10.0.0.0/29"), REST).unwrap(), None);
+}
+
+#[test]
+fn a_released_address_rests_while_another_is_free() {
+    let (_directory, state) = state();
+    let give = |name: &str, rest| {
+        let (claim, _) = state.claim(&id(name)).unwrap();
+        let address = state.reserve(&claim, &pool("10.0.0.0/29"), rest).unwrap();
+        (claim, address.map(|address| address.to_string()).unwrap_or_default())
+    };
+    // One at a time goes round the range, and from the second round on finds it resting.
+    for expected in [2, 3, 4, 5, 6, 2, 3, 4] {
+        let (claim, address) = give("c@eth0", REST);
+        assert_eq!(address, format!("10.0.0.{expected}"));
+        state.release(&claim, &[]).unwrap();
+    }
+    // .2 and .3 were released after .5 and .6, which rest longest now.
+    let all = ["a@e", "b@e", "c@e", "d@e", "e@e", "f@e"].map(|name| give(name, REST).1);
+    assert_eq!(all, ["10.0.0.5", "10.0.0.6", "10.0.0.2", "10.0.0.3", "10.0.0.4", ""]);
+}
+
+#[test]
+fn without_a_cool_down_an_address_is_free_at_once() {
+    let (_directory, state) = state();
+    let (claim, _) = state.claim(&id("a@e")).unwrap();
+    let pool = pool("10.0.0.0/30");
+    let address = state.reserve(&claim, &pool, REST).unwrap().unwrap();
+    state.release(&claim, &[]).unwrap();
+    assert!(state.resting(REST).unwrap().has(address));
+    assert!(!state.resting(Duration::ZERO).unwrap().has(address));
+}
+
+#[test]
+fn the_list_of_what_rests_stays_short() {
+    let (_directory, state) = state();
+    let address = ["fd00:1111:2222:3333::1".parse().unwrap()];
+    for _ in 0..2000 {
+        state.rest(&address).unwrap();
+    }
+    let length = || fs::metadata(state.path("resting")).unwrap().len();
+    assert!(length() > 32 << 10);
+    assert!(state.resting(REST).unwrap().has(address[0]));
+    assert!(length() < 100);
 }
 
 #[test]
@@ -112,7 +157,7 @@ fn a_spoilt_note_of_the_last_address_is_no_obstacle() {
     let (claim, _) = state.claim(&id("c@eth0")).unwrap();
     for spoilt in [&b"\xff\xfe"[..], b"", b"192.0.2.1\n"] {
         fs::write(state.path(POOLS).join("10.0.0.0-29"), spoilt).unwrap();
-        assert!(state.reserve(&claim, &pool("10.0.0.0/29")).unwrap().is_some());
+        assert!(state.reserve(&claim, &pool("10.0.0.0/29"), REST).unwrap().is_some());
     }
 }
 
@@ -153,7 +198,7 @@ fn a_directory_that_is_missing_is_empty() {
 fn an_earlier_boot_is_void() {
     let (_directory, state) = state();
     let (claim, _) = state.claim(&id("c@eth0")).unwrap();
-    state.reserve(&claim, &pool("10.0.0.0/29")).unwrap();
+    state.reserve(&claim, &pool("10.0.0.0/29"), REST).unwrap();
     state.void_earlier_boot().unwrap();
     for directory in [CLAIMS, names::LEASES, names::ATTACHMENTS, POOLS] {
         assert_eq!(names(&state, directory), [""; 0]);
@@ -165,7 +210,7 @@ fn an_earlier_boot_is_void() {
 fn lost_leases_of_the_living_are_made_anew() {
     let (_directory, state) = state();
     let (claim, _) = state.claim(&id("c@eth0")).unwrap();
-    state.reserve(&claim, &pool("10.0.0.0/29")).unwrap();
+    state.reserve(&claim, &pool("10.0.0.0/29"), REST).unwrap();
     drop(claim);
     for lost in [&[names::LEASES][..], &[names::LEASES, CLAIMS, POOLS]] {
         for name in lost {
