@@ -82,9 +82,9 @@ base() {
 docker_daemon() {
   ! docker version >/dev/null 2>&1 || return 0
   rm -f docker.pid
-  # What docker and the kubelets change outside of any namespace, for down.sh.
+  # What the kubelets and the nodes' systemd change outside of any namespace, for down.sh.
   [ -e /lib/modules ] || touch made-lib-modules
-  for key in vm.overcommit_memory kernel.panic kernel.panic_on_oops; do echo "$key = $(sysctl -n $key)"; done >sysctl.saved
+  for key in vm.overcommit_memory kernel.panic kernel.panic_on_oops fs.file-max fs.nr_open; do echo "$key = $(sysctl -n $key)"; done >sysctl.saved
   setsid nohup unshare --net --mount --propagation private sh -c 'ip link set lo up; exec "$@"' - \
     dockerd --data-root "$W/docker" --exec-root "$W/exec" --pidfile "$W/docker.pid" -H "$DOCKER_HOST" --bridge none \
     --add-runtime "caps=$here/runc-caps" --default-runtime caps >dockerd.log 2>&1 </dev/null &
