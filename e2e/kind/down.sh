@@ -16,7 +16,10 @@ daemon() {
 daemon
 find /sys/fs/cgroup/*/docker -depth -type d -exec rmdir {} \; 2>/dev/null
 [ ! -e "$W/sysctl.saved" ] || { sysctl -q -p "$W/sysctl.saved"; rm -f "$W/sysctl.saved"; }
-[ ! -e "$W/made-lib-modules" ] || { rmdir /lib/modules 2>/dev/null; rm -f "$W/made-lib-modules"; }
+if [ -e "$W/made-folders" ]; then
+  while read -r folder; do find "$folder" -depth -type d -empty -delete 2>/dev/null; done <"$W/made-folders"
+  rm -f "$W/made-folders"
+fi
 if [ "${PURGE:-}" = 1 ]; then
   grep -o " $W/[^ ]*" /proc/mounts | sort -r | while read -r mount; do umount "$mount"; done
   rm -rf --one-file-system -- "$W"
