@@ -11,14 +11,16 @@ use crate::program::{command, output, run};
 use crate::say::say;
 use crate::traces::{Trace, Traces};
 
-/// Programs, and the Debian packages that have them. Building needs a C compiler and a static libc.
-const PROGRAMS: [(&str, &str); 6] = [
+/// Programs, and the Debian packages that have them. Building needs a C compiler and a static libc,
+/// and the plugin's tests kill it with strace where they want to.
+const PROGRAMS: [(&str, &str); 7] = [
     ("containerd", "containerd"),
     ("runc", "runc"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("modprobe", "kmod"),
     ("cc", "gcc"),
+    ("strace", "strace"),
 ];
 
 const STATIC_LIBC: (&str, &str) = ("libc.a", "libc6-dev");

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use serde_json::Value;
 
-use crate::artifacts::cargo;
+use crate::artifacts::{self, cargo};
+use crate::kubernetes::Kubernetes;
 use crate::program::{output, run_for_text};
 use crate::say::say;
 use crate::traces::{Logs, Traces};
@@ -14,6 +15,13 @@ use crate::{host, lab};
 
 /// The test program that needs a whole lab.
 const SCENARIOS: &str = "scenarios";
+
+/// What all of it may take once everything is built, and on a new machine.
+const WARM: Duration = Duration::from_mins(20);
+const COLD: Duration = Duration::from_hours(1);
+
+/// What the programs may take on a new machine: Kubernetes alone needs nine minutes.
+const PROGRAMS_BUDGET: Duration = Duration::from_mins(20);
 
 /// One step of the test.
 struct Stage {
@@ -50,17 +58,35 @@ pub fn run() -> Result<()> {
 }
 
 fn run_stages(traces: &Traces) -> Result<()> {
+    let start = Instant::now();
     host::prepare(traces)?;
+    programs(traces)?;
     let mut total = Tally::default();
     for stage in stages(&Workspace::read()?) {
         let tally = stage.run(traces)?;
         total.passed += tally.passed;
         total.failed += tally.failed;
     }
+    let seconds = start.elapsed().as_secs_f64();
+    let (warm, cold) = (WARM.as_secs(), COLD.as_secs());
+    say(format_args!("all stages: {seconds:.1} s of {warm} s, or of {cold} s from nothing"));
     say(format_args!("{} passed, {} failed", total.passed, total.failed));
     if total.failed > 0 {
         bail!("logs: {}", traces.log("*").display());
     }
+    Ok(())
+}
+
+/// Builds all that the later stages start, so that their times are their own.
+fn programs(traces: &Traces) -> Result<()> {
+    let start = Instant::now();
+    Kubernetes::find_or_build(traces)?;
+    artifacts::build(traces)?;
+    let (time, budget) = (start.elapsed(), PROGRAMS_BUDGET);
+    let seconds = time.as_secs_f64();
+    let late = if time > budget { ", OVER BUDGET" } else { "" };
+    let what = "Kubernetes and kubenet, built";
+    say(format_args!("{what:<64}{seconds:>6.1} s of {} s{late}", budget.as_secs()));
     Ok(())
 }
 
