@@ -17,7 +17,7 @@ daemon
 find /sys/fs/cgroup/*/docker -depth -type d -exec rmdir {} \; 2>/dev/null
 [ ! -e "$W/sysctl.saved" ] || { sysctl -q -p "$W/sysctl.saved"; rm -f "$W/sysctl.saved"; }
 if [ -e "$W/made-folders" ]; then
-  while read -r folder; do find "$folder" -depth -type d -empty -delete 2>/dev/null; done <"$W/made-folders"
+  while read -r folder; do find "$folder" -depth \( -type d -empty -o -type s \) -delete 2>/dev/null; done <"$W/made-folders"
   rm -f "$W/made-folders"
 fi
 if [ "${PURGE:-}" = 1 ]; then

@@ -83,7 +83,7 @@ docker_daemon() {
   ! docker version >/dev/null 2>&1 || return 0
   rm -f docker.pid
   # What the kubelets and the nodes' systemd change outside of any namespace, for down.sh.
-  for folder in /lib/modules /opt/containerd; do [ -e $folder ] || echo $folder; done >made-folders
+  for folder in /lib/modules /opt/containerd /run/containerd /run/docker; do [ -e $folder ] || echo $folder; done >made-folders
   for key in vm.overcommit_memory kernel.panic kernel.panic_on_oops fs.file-max fs.nr_open; do echo "$key = $(sysctl -n $key)"; done >sysctl.saved
   setsid nohup unshare --net --mount --propagation private sh -c 'ip link set lo up; exec "$@"' - \
     dockerd --data-root "$W/docker" --exec-root "$W/exec" --pidfile "$W/docker.pid" -H "$DOCKER_HOST" --bridge none \
