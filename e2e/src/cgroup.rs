@@ -34,40 +34,57 @@ pub fn version() -> Result<Version> {
     Ok(if kind == CGROUP2_SUPER_MAGIC { Version::V2 } else { Version::V1 })
 }
 
-/// Makes the folder `lab`/`machine` in each hierarchy, as a kubelet's `cgroupRoot` must be.
-pub fn create(traces: &Traces, lab: &str, machine: &str) -> Result<()> {
-    traces.note(&Trace::Cgroup(lab.to_owned()))?;
-    if version()? == Version::V2 {
-        return create_v2(traces, lab, machine);
-    }
-    for hierarchy in hierarchies(&["cgroup"])? {
-        let mut parent = hierarchy;
-        for name in [lab, machine] {
-            let folder = parent.join(name);
+/// Makes the folder `lab` in each hierarchy, before its first machine is there: what is written down
+/// first is removed last, and no folder goes before the processes in it.
+pub fn open(traces: &Traces, lab: &str) -> Result<()> {
+    match version()? {
+        Version::V1 => {
+            traces.note(&Trace::Cgroup(lab.to_owned()))?;
+            create("", lab)
+        }
+        Version::V2 => {
+            turn_controllers_on(traces)?;
+            traces.note(&Trace::Cgroup(lab.to_owned()))?;
+            let folder = Path::new(ROOT).join(lab);
             fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-            // A new cpuset is empty, and no process may enter an empty one.
-            for file in ["cpuset.cpus", "cpuset.mems"] {
-                if let Ok(value) = fs::read(parent.join(file)) {
-                    fs::write(folder.join(file), value)?;
-                }
+            CONTROLLERS.iter().try_for_each(|controller| Ok(switch(&folder, '+', controller)?))
+        }
+    }
+}
+
+/// Makes the folder of `machine` in that of `lab`, as a kubelet's `cgroupRoot` must be.
+pub fn add(lab: &str, machine: &str) -> Result<()> {
+    match version()? {
+        Version::V1 => create(lab, machine),
+        Version::V2 => Ok(fs::create_dir_all(Path::new(ROOT).join(lab).join(machine))?),
+    }
+}
+
+/// Makes the folder `name` below `parent` in each hierarchy of version 1.
+fn create(parent: &str, name: &str) -> Result<()> {
+    for hierarchy in hierarchies(&["cgroup"])? {
+        let parent = hierarchy.join(parent);
+        let folder = parent.join(name);
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        // A new cpuset is empty, and no process may enter an empty one.
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            if let Ok(value) = fs::read(parent.join(file)) {
+                fs::write(folder.join(file), value)?;
             }
-            parent = folder;
         }
     }
     Ok(())
 }
 
-fn create_v2(traces: &Traces, lab: &str, machine: &str) -> Result<()> {
+fn turn_controllers_on(traces: &Traces) -> Result<()> {
     let root = Path::new(ROOT);
     let on = fs::read_to_string(root.join("cgroup.subtree_control"))?;
-    for controller in CONTROLLERS.iter().filter(|name| !on.split_whitespace().any(|c| c == **name))
-    {
+    let off = CONTROLLERS.iter().filter(|name| !on.split_whitespace().any(|c| c == **name));
+    for controller in off {
         traces.note(&Trace::Controller((*controller).to_owned()))?;
         switch(root, '+', controller)?;
     }
-    let folder = root.join(lab);
-    fs::create_dir_all(folder.join(machine))?;
-    CONTROLLERS.iter().try_for_each(|controller| Ok(switch(&folder, '+', controller)?))
+    Ok(())
 }
 
 fn switch(folder: &Path, sign: char, controller: &str) -> io::Result<()> {

@@ -14,7 +14,7 @@ use crate::pki::Pki;
 use crate::place::Place;
 use crate::say::{say, timed};
 use crate::traces::{Logs, Trace, Traces, Whose};
-use crate::{api, host, image, signals, traces};
+use crate::{api, cgroup, host, image, signals, traces};
 
 /// Number of the host outside on the switch.
 pub const OUTSIDE: u8 = 9;
@@ -71,6 +71,7 @@ impl Lab {
     pub fn up(traces: &Traces) -> Result<Self> {
         say("the lab");
         host::prepare(traces)?;
+        cgroup::open(traces, &traces.name())?;
         let kubernetes = Kubernetes::find_or_build(traces)?;
         let artifacts = artifacts::build(traces)?;
         let image = traces.folder().join("probe.tar");

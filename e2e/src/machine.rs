@@ -74,7 +74,7 @@ impl Machine {
         let name = format!("node{}", number - 10);
         let folder = parts.traces.folder().join(&name);
         fs::create_dir_all(&folder)?;
-        cgroup::create(parts.traces, &parts.traces.name(), &name)?;
+        cgroup::add(&parts.traces.name(), &name)?;
         let place = Place::open(parts.traces, &name, &parts.artifacts.probe)?;
         parts.switch.plug(&place, number)?;
         let control_plane = network::addresses(crate::control_plane::NUMBER);
