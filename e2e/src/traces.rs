@@ -140,10 +140,8 @@ pub fn sweep(base: &Path, whose: Whose) -> Result<usize> {
 /// Removes all that the list in `folder` names, then the folder; may be repeated.
 fn end(folder: &Path, logs: Logs) -> Result<()> {
     let text = fs::read_to_string(folder.join(LIST))?;
-    // What processes hold can't be removed before they end, whoever came first.
-    let (processes, things) = parse(&text).into_iter().partition::<Vec<_>, _>(Trace::is_process);
-    let traces = processes.iter().rev().chain(things.iter().rev());
-    let failures = traces.filter_map(|trace| trace.remove().err());
+    let traces = parse(&text);
+    let failures = traces.iter().rev().filter_map(|trace| trace.remove().err());
     let failures = failures.map(|error| format!("{error:#}")).collect::<Vec<_>>();
     if !failures.is_empty() {
         return Err(anyhow!("something stays behind: {}", failures.join("; ")));
@@ -177,10 +175,6 @@ impl Trace {
     /// The PID namespace in which `init` is PID 1.
     pub fn machine(init: u32) -> Result<Self> {
         Identity::of(init).map(Self::Machine)
-    }
-
-    fn is_process(&self) -> bool {
-        matches!(self, Self::Machine(_) | Self::Group(_))
     }
 
     fn remove(&self) -> Result<()> {
