@@ -148,11 +148,41 @@ pub(crate) fn go_build(
     Ok(fs::rename(&beside, target)?)
 }
 
-/// Go fetches the version that go.mod asks for by itself, from 1.21 on.
+/// Go fetches the version that go.mod asks for by itself, from 1.21 on; one that can't, or may not,
+/// says which it is.
 fn require_go(module: &Path) -> Result<()> {
     let version = output(command("go").current_dir(module).args(["env", "GOVERSION"]));
-    let Err(error) = version else { return Ok(()) };
+    let why = match version {
+        Ok(version) if is_new_enough(&version) => return Ok(()),
+        Ok(version) => format!("{} is too old", version.trim()),
+        Err(error) => format!("{error:#}"),
+    };
     let cure = "curl -fsSL https://go.dev/dl/go1.26.8.linux-$(dpkg --print-architecture).tar.gz \
                 | tar -C /usr/local -xz && ln -sf /usr/local/go/bin/go /usr/local/bin/go";
-    bail!("Go 1.26 is missing or does not work ({error:#}); this mends it:\n    {cure}")
+    bail!("Go 1.26 is missing or does not work ({why}); this mends it:\n    {cure}")
+}
+
+/// Whether `version`, as `go env GOVERSION` prints it, builds our modules.
+fn is_new_enough(version: &str) -> bool {
+    let mut numbers = version.trim().trim_start_matches("go").split('.').map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (1, 26),
+        // A development version: `devel go1.27-…`.
+        _ => version.starts_with("devel"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_go_is_told_from_a_new_one() {
+        for (version, expected) in
+            [("go1.19.8\n", false), ("go1.26.8\n", true), ("go1.30.0", true), ("go2.0", true)]
+        {
+            assert_eq!(is_new_enough(version), expected, "{version}");
+        }
+        assert!(is_new_enough("devel go1.28-abc") && !is_new_enough(""));
+    }
 }
