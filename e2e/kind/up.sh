@@ -112,7 +112,7 @@ node_image() {
   # `docker import` can't set STOPSIGNAL.
   printf 'FROM kindest/base:raw\nENV container=docker\nSTOPSIGNAL SIGRTMIN+3\nENTRYPOINT ["/usr/local/bin/entrypoint","/sbin/init"]\n' |
     DOCKER_BUILDKIT=0 docker build -q -t kindest/base:local - >/dev/null
-  kind build node-image --type file --base-image kindest/base:local --image "$image" bits/server.tar.gz >build.log 2>&1 ||
+  TMPDIR=$W kind build node-image --type file --base-image kindest/base:local --image "$image" bits/server.tar.gz >build.log 2>&1 ||
     { tail -20 build.log >&2; return 1; }
   echo "$id" >image.id
 }

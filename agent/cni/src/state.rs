@@ -63,14 +63,17 @@ impl State {
         living: impl FnOnce() -> Result<Vec<(AttachmentId, Vec<IpAddr>)>, Error>,
     ) -> Result<Self, Error> {
         let state = Self::at(root);
-        state.make_directories()?;
+        make_directory(root)?;
         if state.is_of_this_boot()? && state.path(names::LEASES).exists() {
+            state.make_directories()?;
             return Ok(state);
         }
+        // Whoever holds the lock may remove what an earlier boot left: nothing is made beside it.
         let _lock = locked(&state.path(LOCK_FILE), Lock::Exclusive, "the state directory")?;
         if !state.is_of_this_boot()? {
             state.void_earlier_boot()?;
         }
+        state.make_directories()?;
         if !state.path(names::LEASES).exists() {
             state.restore(&living()?)?;
         }
