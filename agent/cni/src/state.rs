@@ -110,7 +110,6 @@ impl State {
             removed.during(|| format!("remove {} of an earlier boot", path.display()))?;
         }
         remove_file(&self.path(resting::RESTING))?;
-        self.make_directories()?;
         let marker = self.path(names::BOOT_ID_FILE);
         let new = marker.with_extension("new");
         let written = fs::write(&new, boot_id()?).and_then(|()| fs::rename(&new, &marker));
