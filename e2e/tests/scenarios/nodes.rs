@@ -37,11 +37,7 @@ pub(crate) fn foreign_pod_cidrs(world: &mut World<'_>) -> Result<()> {
         ensure!(!given.iter().flatten().any(|g| g == cidr), "{cidr} was given to somebody else");
     }
     ensure!(pod_cidrs_of(lab, &["within".to_owned()])? == [within], "a podCIDR was changed");
-    eventually("an Event says that a podCIDR is out of range", PATIENCE, || {
-        let events = ["get", "events", "--field-selector", "involvedObject.name=outside"];
-        let events = lab.control_plane.kubectl(&events)?;
-        Ok(events.contains("CIDROutOfRange").then_some(()))
-    })?;
+    wait_for_event(lab, "outside", "CIDROutOfRange")?;
     lab.control_plane.delete_fakes()?;
     wait_for_routes(lab, &within, Routes::Gone)
 }
@@ -65,8 +61,9 @@ pub(crate) fn deleted(world: &mut World<'_>) -> Result<()> {
     // Now none is left: the next Node gets what the next deleted one had.
     observer.create_nodes(vec![fake::node("waiting", &[], &[])])?;
     let last = pod_cidrs_of(lab, &names[..1])?.concat();
-    let empty = observer.look(|cluster| cluster.nodes["waiting"].at(api::POD_CIDRS).is_none());
-    ensure!(empty, "a Node got podCIDRs where none was left");
+    wait_for_event(lab, "waiting", "CIDRNotAvailable")?;
+    let waiting = observer.look(|cluster| assigned(cluster, &["waiting".to_owned()]) == 0);
+    ensure!(waiting, "a Node got podCIDRs where none was left");
     lab.control_plane.kubectl(&["delete", "node", &names[0]])?;
     let waited = pod_cidrs_of(lab, &["waiting".to_owned()])?.concat();
     ensure!(waited == last, "the waiting Node got {waited:?}, not {last:?}");
@@ -75,7 +72,7 @@ pub(crate) fn deleted(world: &mut World<'_>) -> Result<()> {
 
 pub(crate) fn controller_killed(world: &mut World<'_>) -> Result<()> {
     let control_plane = &mut world.lab.control_plane;
-    let names = (0..100).map(|number| format!("burst-{number}")).collect::<Vec<_>>();
+    let names = (0..200).map(|number| format!("burst-{number}")).collect::<Vec<_>>();
     let nodes = names.iter().map(|name| fake::node(name, &[], &[])).collect::<Vec<_>>();
     let controller = control_plane.controller.take().context("no controller runs")?;
     let observer = &control_plane.observer;
@@ -99,6 +96,15 @@ pub(crate) fn controller_killed(world: &mut World<'_>) -> Result<()> {
 fn nobody(name: &str, pod_cidrs: &[&str]) -> Node {
     let addresses = network::addresses(NOBODY);
     fake::node(name, &[addresses.v4, addresses.v6], pod_cidrs)
+}
+
+/// Waits until an Event of this `reason` is about `node`.
+fn wait_for_event(lab: &Lab, node: &str, reason: &str) -> Result<()> {
+    let about = format!("involvedObject.name={node}");
+    eventually(&format!("an Event says {reason} of {node}"), PATIENCE, || {
+        let events = lab.control_plane.kubectl(&["get", "events", "--field-selector", &about])?;
+        Ok(events.contains(reason).then_some(()))
+    })
 }
 
 fn assigned(cluster: &Cluster, names: &[String]) -> usize {
