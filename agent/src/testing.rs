@@ -2,6 +2,7 @@
 
 pub(crate) mod lab;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -81,6 +82,7 @@ pub(crate) fn node(text: &str) -> NodeView {
         created: words[1].parse().unwrap(),
         terminating: false,
         pod_cidrs: cidrs.into_iter().map(str::to_owned).collect(),
+        labels: BTreeMap::new(),
         internal_ips: ips.into_iter().map(|ip| ip.parse().unwrap()).collect(),
         network_unavailable: None,
     }

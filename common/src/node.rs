@@ -1,5 +1,6 @@
 //! What kubenet knows of a Node: the few fields that decisions are made from.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,9 @@ pub struct NodeView {
     pub terminating: bool,
     /// `spec.podCIDRs` as they were written, which need not be CIDRs; empty until they are assigned.
     pub pod_cidrs: Vec<String>,
+    /// `metadata.labels` of a Node without podCIDRs: they decide which it gets, and nothing later.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// `status.addresses` of type InternalIP, in the Node's order.
     pub internal_ips: Vec<IpAddr>,
     /// The Node's condition NetworkUnavailable.

@@ -3,7 +3,8 @@
 //! A decision is sticky: a Node, by its UID, gets the same podCIDRs until it is gone. So a PATCH
 //! whose outcome is unknown is sent again, and no error path has anything to give back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::mem;
 use std::sync::Arc;
 
 use common::Prefix;
@@ -11,7 +12,8 @@ use common::node::NodeView;
 
 use crate::node_cidr;
 use crate::oddity::Oddity;
-use crate::pool::{Exhausted, Pool};
+use crate::pool::Plan;
+use crate::pools::{Choice, Exhausted, Pools};
 
 /// What is to be done about a Node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +51,7 @@ impl Holding {
 /// The podCIDRs of all Nodes.
 #[derive(Clone, Debug)]
 pub struct Allocator {
-    pool: Pool,
+    pools: Pools,
     /// By UID.
     holdings: HashMap<String, Holding>,
     /// By age and UID: who waits longest comes first.
@@ -62,9 +64,9 @@ impl Allocator {
     /// Nobody holds anything but the Services.
     ///
     /// The first [`Self::round`] must bring all Nodes of the cluster.
-    pub fn new(pool: Pool) -> Self {
+    pub fn new(pools: Pools) -> Self {
         let (holdings, waiting) = (HashMap::new(), BTreeMap::new());
-        Self { pool, holdings, waiting, odd: HashMap::new() }
+        Self { pools, holdings, waiting, odd: HashMap::new() }
     }
 
     /// Takes what changed in the cluster, and decides.
@@ -81,20 +83,35 @@ impl Allocator {
         for node in applied {
             if wants_none(node) {
                 self.waiting.remove(&turn(node));
+            } else if let Some(known) = self.waiting.get_mut(&turn(node)) {
+                *known = Arc::clone(node);
             }
             let odd = self.observe(node).into_iter().map(Decision::Odd);
             verdicts.extend(odd.map(|decision| Verdict { node: Arc::clone(node), decision }));
         }
-        self.serve_waiting(&mut verdicts);
-        for node in applied {
+        let served = self.serve_waiting();
+        let told = served.iter().map(|verdict| verdict.node.uid.clone()).collect::<HashSet<_>>();
+        verdicts.extend(served);
+        for node in applied.iter().filter(|node| !told.contains(&node.uid)) {
             let decision = self.decide(node);
             verdicts.extend(decision.map(|decision| Verdict { node: Arc::clone(node), decision }));
         }
         verdicts
     }
 
-    pub fn pool(&self) -> &Pool {
-        &self.pool
+    /// Makes the pools besides the flags' those of `plans`, in this order, and decides.
+    ///
+    /// Whoever holds a block goes on holding it, whatever becomes of the pool that it came from.
+    pub fn follow(&mut self, plans: Vec<Plan>) -> Vec<Verdict> {
+        let held = self.holdings.values().flat_map(|holding| &holding.cidrs).copied();
+        self.pools.follow(plans, &held.collect::<Vec<_>>());
+        let mut verdicts = self.look_for_strays();
+        verdicts.extend(self.serve_waiting());
+        verdicts
+    }
+
+    pub fn pools(&self) -> &Pools {
+        &self.pools
     }
 
     /// Nodes that wait for a block, the one that comes next first.
@@ -116,7 +133,7 @@ impl Allocator {
     fn forget(&mut self, node: &NodeView) {
         self.waiting.remove(&turn(node));
         if let Some(holding) = self.holdings.remove(&node.uid) {
-            holding.cidrs.into_iter().for_each(|cidr| self.pool.release(cidr));
+            holding.cidrs.into_iter().for_each(|cidr| self.pools.release(cidr));
         }
         self.odd.remove(&node.uid);
         self.odd.retain(|_, oddities| {
@@ -137,7 +154,7 @@ impl Allocator {
             return Vec::new();
         }
         let old = self.holdings.remove(&node.uid);
-        old.iter().flat_map(|old| &old.cidrs).for_each(|&cidr| self.pool.release(cidr));
+        old.iter().flat_map(|old| &old.cidrs).for_each(|&cidr| self.pools.release(cidr));
         let mut oddities = Vec::new();
         let mut cidrs = Vec::new();
         for text in &node.pod_cidrs {
@@ -150,7 +167,7 @@ impl Allocator {
             }
         }
         for &cidr in &cidrs {
-            self.pool.occupy(cidr);
+            self.pools.occupy(cidr);
         }
         self.holdings.insert(node.uid.clone(), Holding { node: Arc::clone(node), cidrs });
         self.odd.remove(&node.uid);
@@ -162,14 +179,14 @@ impl Allocator {
 
     /// What is odd about `cidr`, which a Node shows and holds not yet.
     fn oddity(&self, text: &str, cidr: Prefix) -> Option<Oddity> {
-        if !self.pool.covers(cidr) {
+        if !self.pools.covers(cidr) {
             return Some(Oddity::Outside(cidr));
         }
-        if let Some(service) = self.pool.service_in(cidr) {
+        if let Some(service) = self.pools.service_in(cidr) {
             return Some(Oddity::Service { cidr, service });
         }
         // Most blocks have one holder, so the Nodes are searched for another one but rarely.
-        let taken = !self.pool.is_free(cidr);
+        let taken = !self.pools.is_free(cidr);
         let mut others = self.holdings.values().filter(|_| taken);
         let other = others.find(|other| other.cidrs.iter().any(|held| held.overlaps(cidr)));
         if let Some(other) = other {
@@ -178,13 +195,45 @@ impl Allocator {
         (text.parse() != Ok(cidr)).then(|| Oddity::HostBits { text: text.to_owned(), cidr })
     }
 
-    fn serve_waiting(&mut self, verdicts: &mut Vec<Verdict>) {
-        while let Some(entry) = self.waiting.first_entry() {
-            let Ok(blocks) = self.pool.next_free() else { return };
-            let node = entry.remove();
-            self.take(&node, blocks.clone());
-            verdicts.push(Verdict { node, decision: Decision::Assign(blocks) });
+    /// Who holds a range that is in no pool any more, and forgets that of those in a pool again.
+    fn look_for_strays(&mut self) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        for (uid, Holding { node, cidrs }) in &self.holdings {
+            let mut known = self.odd.remove(uid).unwrap_or_default();
+            known.retain(
+                |oddity| !matches!(oddity, Oddity::Outside(cidr) if self.pools.covers(*cidr)),
+            );
+            for &cidr in cidrs.iter().filter(|&&cidr| !self.pools.covers(cidr)) {
+                let oddity = Oddity::Outside(cidr);
+                if !known.contains(&oddity) {
+                    known.push(oddity.clone());
+                    let (node, decision) = (Arc::clone(node), Decision::Odd(oddity));
+                    verdicts.push(Verdict { node, decision });
+                }
+            }
+            if !known.is_empty() {
+                self.odd.insert(uid.clone(), known);
+            }
         }
+        verdicts
+    }
+
+    fn serve_waiting(&mut self) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        let mut waiting = mem::take(&mut self.waiting).into_iter();
+        while self.pools.has_room()
+            && let Some((turn, node)) = waiting.next()
+        {
+            match self.pools.next_free(&node) {
+                Ok(choice) => {
+                    let decision = self.take(&node, choice);
+                    verdicts.push(Verdict { node, decision });
+                }
+                Err(_) => drop(self.waiting.insert(turn, node)),
+            }
+        }
+        self.waiting.extend(waiting);
+        verdicts
     }
 
     /// What `node` gets; none if it has something, knows that it waits, or is on its way out.
@@ -197,11 +246,8 @@ impl Allocator {
         if !held.is_empty() {
             return Some(Decision::Assign(held.to_vec()));
         }
-        match self.pool.next_free() {
-            Ok(blocks) => {
-                self.take(node, blocks.clone());
-                Some(Decision::Assign(blocks))
-            }
+        match self.pools.next_free(node) {
+            Ok(choice) => Some(self.take(node, choice)),
             Err(exhausted) => {
                 let known = self.waiting.insert(turn(node), Arc::clone(node));
                 known.is_none().then_some(Decision::Wait(exhausted))
@@ -209,9 +255,11 @@ impl Allocator {
         }
     }
 
-    fn take(&mut self, node: &Arc<NodeView>, blocks: Vec<Prefix>) {
-        self.pool.take(&blocks);
-        self.holdings.insert(node.uid.clone(), Holding { node: Arc::clone(node), cidrs: blocks });
+    fn take(&mut self, node: &Arc<NodeView>, choice: Choice) -> Decision {
+        let cidrs = self.pools.take(choice);
+        let holding = Holding { node: Arc::clone(node), cidrs: cidrs.clone() };
+        self.holdings.insert(node.uid.clone(), holding);
+        Decision::Assign(cidrs)
     }
 }
 
@@ -226,6 +274,8 @@ fn turn(node: &NodeView) -> (i64, String) {
 }
 
 #[cfg(test)]
+mod pool_changes;
+#[cfg(test)]
 mod regressions;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,15 +9,13 @@ use std::ops::RangeInclusive;
 
 use common::Prefix;
 
+use crate::range::Range;
 use crate::tally::Tally;
 
-/// A network, cut into blocks of one length; each is free or held.
+/// The blocks of a range; each is free or held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockSet {
-    network: Prefix,
-    length: u8,
-    /// Index of the last block.
-    last: u128,
+    range: Range,
     /// From each index up to the next one, how many hold each block; no two neighbours are equal,
     /// and before the first nobody holds any.
     holders: BTreeMap<u128, u32>,
@@ -26,35 +24,19 @@ pub struct BlockSet {
     tally: Tally,
 }
 
-/// Why a network can't be cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{network} holds no block of /{length}")]
-pub struct NoBlocks {
-    pub network: Prefix,
-    pub length: u8,
-}
-
 impl BlockSet {
-    /// All blocks of `length` in `network`, free.
-    pub fn new(network: Prefix, length: u8) -> Result<Self, NoBlocks> {
-        let bits = network.subnet_bits(length).ok_or(NoBlocks { network, length })?;
-        let last = u128::MAX.checked_shr(128 - u32::from(bits)).unwrap_or(0);
-        let tally = Tally::default();
-        Ok(Self { network, length, last, holders: BTreeMap::new(), cursor: 0, tally })
+    /// All blocks of `range`, free.
+    pub fn new(range: Range) -> Self {
+        Self { range, holders: BTreeMap::new(), cursor: 0, tally: Tally::default() }
     }
 
-    pub const fn network(&self) -> Prefix {
-        self.network
-    }
-
-    /// Length of its blocks.
-    pub const fn length(&self) -> u8 {
-        self.length
+    pub const fn range(&self) -> Range {
+        self.range
     }
 
     /// How many blocks it has; [`u128::MAX`] stands for one more, too.
     pub const fn size(&self) -> u128 {
-        self.last.saturating_add(1)
+        self.range.last().saturating_add(1)
     }
 
     /// How many blocks are held.
@@ -72,16 +54,17 @@ impl BlockSet {
     /// A released block is so given again as late as can be, as kube-controller-manager does it.
     pub fn next_free(&self) -> Option<Prefix> {
         let index = self.free_from(self.cursor).or_else(|| self.free_from(0))?;
-        self.network.subnet(self.length, index)
+        self.range.cidr().subnet(self.range.mask(), index)
     }
 
     /// Holds `block`, and searches on behind it from now on.
     pub fn take(&mut self, block: Prefix) {
         let Some(blocks) = self.touched_by(block) else { return };
         let skipped = blocks.start().checked_sub(self.cursor);
-        let skipped = skipped.unwrap_or_else(|| self.last - self.cursor + 1 + blocks.start());
+        let skipped =
+            skipped.unwrap_or_else(|| self.range.last() - self.cursor + 1 + blocks.start());
         self.tally.tries.add(skipped);
-        self.cursor = if *blocks.end() == self.last { 0 } else { blocks.end() + 1 };
+        self.cursor = if *blocks.end() == self.range.last() { 0 } else { blocks.end() + 1 };
         self.hold(blocks, |count| count.saturating_add(1));
     }
 
@@ -121,17 +104,18 @@ impl BlockSet {
 
     /// Indexes of the blocks that share an address with `range`.
     fn touched_by(&self, range: Prefix) -> Option<RangeInclusive<u128>> {
-        if range.covers(self.network) {
-            return Some(0..=self.last);
+        let network = self.range.cidr();
+        if range.covers(network) {
+            return Some(0..=self.range.last());
         }
-        let shift = u32::from(self.network.family().width() - self.length);
-        let index = |address| self.network.offset_of(address)?.checked_shr(shift);
+        let shift = u32::from(self.range.host_bits());
+        let index = |address| network.offset_of(address)?.checked_shr(shift);
         Some(index(range.network())?..=index(range.last())?)
     }
 
     fn hold(&mut self, blocks: RangeInclusive<u128>, change: impl Fn(u32) -> u32) {
         let (start, last) = blocks.into_inner();
-        let end = (last < self.last).then(|| last + 1);
+        let end = (last < self.range.last()).then(|| last + 1);
         for edge in [Some(start), end].into_iter().flatten() {
             let count = self.count(edge);
             self.holders.insert(edge, count);

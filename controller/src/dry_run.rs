@@ -26,7 +26,7 @@ impl Table {
         }
         let decisions = |node: &NodeView| verdicts.get(&node.uid).map_or(&[][..], Vec::as_slice);
         let rows = nodes.iter().map(|node| row(node, decisions(node)));
-        let pools = allocator.pool().usage().map(|usage| usage.to_string());
+        let pools = allocator.pools().usage().map(|usage| usage.to_string());
         Self { rows: rows.collect(), pools: pools.collect() }
     }
 }
@@ -72,10 +72,13 @@ impl Display for Table {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use common::Prefix;
 
     use super::*;
-    use crate::pool::{Pool, Range};
+    use crate::pools::Pools;
+    use crate::range::Range;
 
     fn node(name: &str, cidrs: &str) -> Arc<NodeView> {
         Arc::new(NodeView {
@@ -84,6 +87,7 @@ mod tests {
             created: 0,
             terminating: name.ends_with('!'),
             pod_cidrs: cidrs.split(',').filter(|cidr| !cidr.is_empty()).map(Into::into).collect(),
+            labels: BTreeMap::new(),
             internal_ips: Vec::new(),
             network_unavailable: None,
         })
@@ -92,7 +96,7 @@ mod tests {
     #[test]
     fn a_person_sees_what_would_be_assigned_and_why_not() {
         let cidr = Prefix::parse_masking("10.0.0.0/23").unwrap();
-        let pool = Pool::new(&[Range { cidr, mask: 24 }], &[]).unwrap();
+        let pools = Pools::new(&[Range::new(cidr, 24).unwrap()], &[]);
         let nodes = [
             node("a", "10.0.0.0/24"),
             node("long-name", ""),
@@ -100,14 +104,14 @@ mod tests {
             node("d!", ""),
             node("e", "192.168.0.0/24"),
         ];
-        let table = Table::new(Allocator::new(pool), &nodes).to_string();
+        let table = Table::new(Allocator::new(pools), &nodes).to_string();
         let expected = "\
 NODE       PODCIDRS        WHAT
 a          10.0.0.0/24     has them
 long-name  10.0.1.0/24     would be assigned
 c          -               would wait: no block is free: pool 10.0.0.0/23, mask /24: 2 blocks, 2 used
 d          -               terminating, gets none
-e          192.168.0.0/24  CIDROutOfRange: podCIDR 192.168.0.0/24 is not within the cluster CIDRs
+e          192.168.0.0/24  CIDROutOfRange: podCIDR 192.168.0.0/24 is not within the cluster CIDRs or a ClusterCIDR
 
 pool 10.0.0.0/23, mask /24: 2 blocks, 2 used
 ";

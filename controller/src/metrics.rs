@@ -87,8 +87,8 @@ impl Metrics {
         for oddity in allocator.oddities() {
             *odd.entry(oddity.reason()).or_default() += 1;
         }
-        let (pool, waiting) = (allocator.pool(), allocator.waiting().len());
-        let sets = pool.usage().zip(pool.tallies().cloned());
+        let (pools, waiting) = (allocator.pools(), allocator.waiting().len());
+        let sets = pools.usage().zip(pools.tallies().cloned());
         let sets = sets.map(|(usage, tally)| Set { usage, tally }).collect();
         *self.state.lock() = State { sets, waiting, odd };
     }
@@ -198,7 +198,7 @@ impl Collector for Scrape {
 
 /// kube-controller-manager's metrics of each set of blocks, the misspelt one with its spelling.
 fn encode_sets(encoder: &mut DescriptorEncoder<'_>, sets: &[Set]) -> fmt::Result {
-    let labels = |set: &Set| vec![("clusterCIDR", set.usage.range.cidr.to_string())];
+    let labels = |set: &Set| vec![("clusterCIDR", set.usage.range.cidr().to_string())];
     let mut counter = |name: &str, help: &str, value: fn(&Set) -> u128| {
         family(encoder, (name, help, MetricType::Counter), sets, labels, |mut metric, set| {
             let value = u64::try_from(value(set)).unwrap_or(u64::MAX);
@@ -247,7 +247,7 @@ fn encode_sets(encoder: &mut DescriptorEncoder<'_>, sets: &[Set]) -> fmt::Result
 
 fn encode_pools(encoder: &mut DescriptorEncoder<'_>, sets: &[Set]) -> fmt::Result {
     let labels = |set: &Set| {
-        let cidr = set.usage.range.cidr;
+        let cidr = set.usage.range.cidr();
         vec![("pool", cidr.to_string()), ("family", cidr.family().to_string())]
     };
     let metrics = [
@@ -297,7 +297,8 @@ mod tests {
     use prometheus_client::encoding::prometheus_text;
 
     use super::*;
-    use crate::pool::{Pool, Range};
+    use crate::pools::Pools;
+    use crate::range::Range;
 
     fn node(name: &str, cidr: &str) -> Arc<NodeView> {
         Arc::new(NodeView {
@@ -306,6 +307,7 @@ mod tests {
             created: 0,
             terminating: false,
             pod_cidrs: [cidr.to_owned()].into_iter().filter(|text| !text.is_empty()).collect(),
+            labels: BTreeMap::new(),
             internal_ips: Vec::new(),
             network_unavailable: None,
         })
@@ -322,8 +324,8 @@ mod tests {
         let (metrics, registry) = Metrics::new("kubenet-controller");
         let cidr = Prefix::parse_masking("10.0.0.0/22").unwrap();
         let services = [Prefix::parse_masking("10.0.0.0/24").unwrap()];
-        let pool = Pool::new(&[Range { cidr, mask: 24 }], &services).unwrap();
-        let mut allocator = Allocator::new(pool);
+        let pools = Pools::new(&[Range::new(cidr, 24).unwrap()], &services);
+        let mut allocator = Allocator::new(pools);
         let nodes = [node("a", ""), node("b", "192.168.0.0/24"), node("c", ""), node("d", "x")];
         allocator.round(&[], &nodes);
         allocator.round(&[Arc::clone(&nodes[0])], &[node("e", ""), node("f", ""), node("g", "")]);

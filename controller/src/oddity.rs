@@ -11,7 +11,7 @@ use common::prefix::PrefixError;
 pub enum Oddity {
     #[error("podCIDR cannot be used, and is not held: {0}")]
     Malformed(PrefixError),
-    #[error("podCIDR {0} is not within the cluster CIDRs")]
+    #[error("podCIDR {0} is not within the cluster CIDRs or a ClusterCIDR")]
     Outside(Prefix),
     #[error("podCIDR {cidr} overlaps the Service CIDR {service}")]
     Service { cidr: Prefix, service: Prefix },

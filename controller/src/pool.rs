@@ -1,36 +1,62 @@
-//! Pure: the networks that Nodes get their podCIDRs from, one block of each, all or none.
+//! Pure: one pool, which gives a Node a block of each of its ranges, or nothing.
 
 use std::fmt;
+use std::sync::Arc;
 
 use common::Prefix;
 
-use crate::block_set::{BlockSet, NoBlocks};
+use crate::block_set::BlockSet;
+use crate::range::Range;
+use crate::selector::Selector;
 use crate::tally::Tally;
 
-/// A cluster CIDR, and the length of the blocks that it is cut into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
-    pub cidr: Prefix,
-    pub mask: u8,
+/// Where a pool comes from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// `--cluster-cidr`.
+    Flags,
+    ClusterCidr(Arc<str>),
 }
 
-/// The blocks of one or two ranges; a Node gets one of each, in their order.
+/// What a pool is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    pub origin: Origin,
+    /// A Node gets one block of each, in their order.
+    pub ranges: Vec<Range>,
+    /// Whom it is for; none is all that no selector means.
+    pub selector: Option<Selector>,
+    /// Whether it gives nothing any more, as it is being deleted.
+    pub closed: bool,
+}
+
+/// The blocks of its ranges.
 #[derive(Clone, Debug)]
 pub struct Pool {
+    plan: Plan,
     sets: Vec<BlockSet>,
-    services: Vec<Prefix>,
-    /// Blocks of each set that no Node gets, because of `services`.
+    /// Blocks of each set that no Node gets, because of Services.
     reserved: Vec<u128>,
+    rank: Rank,
 }
 
-/// A range without a free block, which only a Node that goes can give back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no block is free: {0}")]
-pub struct Exhausted(pub Usage);
+/// Of the pools that mean a Node equally well, the one with the least rank is asked first: those of
+/// node-ipam-controller, and the name where it has none.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    /// Blocks of its smallest range, free or not.
+    blocks: u128,
+    /// Bits of a Node's addresses that are not its block's.
+    host_bits: u8,
+    selector: String,
+    cidr: String,
+    origin: Origin,
+}
 
 /// How much of a range is in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usage {
+    pub origin: Origin,
     pub range: Range,
     pub blocks: u128,
     /// Held blocks, the reserved ones among them.
@@ -39,39 +65,89 @@ pub struct Usage {
     pub reserved: u128,
 }
 
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flags => f.write_str("pool"),
+            Self::ClusterCidr(name) => write!(f, "ClusterCIDR {name}"),
+        }
+    }
+}
+
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { range: Range { cidr, mask }, blocks, used, reserved } = self;
-        write!(f, "pool {cidr}, mask /{mask}: {blocks} blocks, {used} used")?;
+        let Self { origin, range, blocks, used, reserved } = self;
+        let (cidr, mask) = (range.cidr(), range.mask());
+        write!(f, "{origin} {cidr}, mask /{mask}: {blocks} blocks, {used} used")?;
         if *reserved > 0 { write!(f, ", {reserved} of them by Services") } else { Ok(()) }
     }
 }
 
+impl Plan {
+    /// What the flags say.
+    pub fn of_flags(ranges: &[Range]) -> Self {
+        Self { origin: Origin::Flags, ranges: ranges.to_vec(), selector: None, closed: false }
+    }
+
+    /// Whether the pool of `other` is this one: of the same name, with the same blocks.
+    pub fn is_for_blocks_of(&self, other: &Self) -> bool {
+        (&self.origin, &self.ranges) == (&other.origin, &other.ranges)
+    }
+
+    fn rank(&self, sets: &[BlockSet]) -> Rank {
+        let blocks = sets.iter().map(BlockSet::size).min().unwrap_or(0);
+        let host_bits = self.ranges.first().map_or(0, |range| range.host_bits());
+        let selector = self.selector.as_ref().map(ToString::to_string).unwrap_or_default();
+        let cidr = self.ranges.first().map(|range| range.cidr().to_string()).unwrap_or_default();
+        Rank { blocks, host_bits, selector, cidr, origin: self.origin.clone() }
+    }
+}
+
 impl Pool {
-    /// All blocks of `ranges` but those that `services` touch.
-    pub fn new(ranges: &[Range], services: &[Prefix]) -> Result<Self, NoBlocks> {
-        let sets = ranges.iter().map(|range| BlockSet::new(range.cidr, range.mask));
-        let sets = sets.collect::<Result<_, _>>()?;
-        let mut pool = Self { sets, services: services.to_vec(), reserved: Vec::new() };
+    /// All blocks of the plan's ranges but those that `services` touch.
+    pub fn new(plan: Plan, services: &[Prefix]) -> Self {
+        let sets = plan.ranges.iter().copied().map(BlockSet::new).collect::<Vec<_>>();
+        let rank = plan.rank(&sets);
+        let mut pool = Self { plan, sets, reserved: Vec::new(), rank };
         for &service in services {
             pool.occupy(service);
         }
         pool.reserved = pool.sets.iter().map(BlockSet::used).collect();
-        Ok(pool)
+        pool
+    }
+
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    pub const fn rank(&self) -> &Rank {
+        &self.rank
+    }
+
+    /// With another plan of the same blocks.
+    #[must_use]
+    pub fn following(self, plan: Plan) -> Self {
+        Self { rank: plan.rank(&self.sets), plan, ..self }
     }
 
     /// The next free block of each range; none of them is taken yet.
-    pub fn next_free(&self) -> Result<Vec<Prefix>, Exhausted> {
-        let blocks = self.sets.iter().map(BlockSet::next_free);
-        let blocks = blocks.zip(self.usage()).map(|(block, usage)| block.ok_or(Exhausted(usage)));
-        blocks.collect()
+    ///
+    /// # Errors
+    /// The usage of the first range that has none.
+    pub fn next_free(&self) -> Result<Vec<Prefix>, Usage> {
+        let mut blocks = Vec::with_capacity(self.sets.len());
+        for (place, set) in self.sets.iter().enumerate() {
+            match set.next_free() {
+                Some(block) => blocks.push(block),
+                None => return self.usage().nth(place).map_or(Ok(blocks), Err),
+            }
+        }
+        Ok(blocks)
     }
 
-    /// Takes what [`Self::next_free`] gave.
-    pub fn take(&mut self, blocks: &[Prefix]) {
-        for &block in blocks {
-            self.sets.iter_mut().for_each(|set| set.take(block));
-        }
+    /// Takes a block that [`Self::next_free`] gave.
+    pub fn take(&mut self, block: Prefix) {
+        self.sets.iter_mut().for_each(|set| set.take(block));
     }
 
     /// Holds the blocks that `range` touches, whoever else holds them.
@@ -91,17 +167,13 @@ impl Pool {
 
     /// Whether all of `range` is in one of its networks.
     pub fn covers(&self, range: Prefix) -> bool {
-        self.sets.iter().any(|set| set.network().covers(range))
-    }
-
-    /// The Service CIDR that `range` shares addresses with.
-    pub fn service_in(&self, range: Prefix) -> Option<Prefix> {
-        self.services.iter().copied().find(|service| service.overlaps(range))
+        self.plan.ranges.iter().any(|own| own.cidr().covers(range))
     }
 
     pub fn usage(&self) -> impl Iterator<Item = Usage> {
         self.sets.iter().zip(&self.reserved).map(|(set, &reserved)| Usage {
-            range: Range { cidr: set.network(), mask: set.length() },
+            origin: self.plan.origin.clone(),
+            range: set.range(),
             blocks: set.size(),
             used: set.used(),
             reserved,
@@ -116,69 +188,31 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Reverse;
+
     use super::*;
 
-    fn prefix(text: &str) -> Prefix {
-        Prefix::parse_masking(text).unwrap()
-    }
-
-    fn pool(ranges: &[(&str, u8)], services: &[&str]) -> Pool {
-        let range = |&(cidr, mask): &(&str, u8)| Range { cidr: prefix(cidr), mask };
-        let services = services.iter().map(|text| prefix(text)).collect::<Vec<_>>();
-        Pool::new(&ranges.iter().map(range).collect::<Vec<_>>(), &services).unwrap()
-    }
-
-    /// The blocks that come next while `taken` are held.
-    #[track_caller]
-    fn check(ranges: &[(&str, u8)], services: &[&str], taken: &[&str], expected: &str) {
-        let mut pool = pool(ranges, services);
-        for text in taken {
-            pool.occupy(prefix(text));
+    /// node-ipam-controller's table: requirements that are met, host bits, network, selector, name.
+    #[test]
+    fn of_pools_that_mean_a_node_equally_well_the_most_particular_is_asked_first() {
+        let item = |(met, host_bits, cidr, selector, name): (usize, u8, &str, &str, &str)| {
+            let cidr = cidr.parse::<Prefix>().unwrap();
+            let blocks = Range::new(cidr, 32 - host_bits).unwrap().last() + 1;
+            let origin = Origin::ClusterCidr(name.into());
+            let (selector, cidr) = (selector.to_owned(), cidr.to_string());
+            (Reverse(met), Rank { blocks, host_bits, selector, cidr, origin })
+        };
+        let mut items = Vec::new();
+        for (line, first) in [
+            ((1, 8, "192.168.0.0/16", "foo=bar", "test1"), "192.168.0.0/16"),
+            ((2, 8, "10.1.0.0/24", "foo=bar", "test2"), "10.1.0.0/24"),
+            ((2, 8, "172.16.0.0/16", "foo=bar", "test3"), "10.1.0.0/24"),
+            ((2, 6, "10.1.1.0/26", "abc=bar", "test4"), "10.1.1.0/26"),
+            ((2, 6, "10.1.2.0/26", "foo=bar", "test5"), "10.1.1.0/26"),
+            ((2, 6, "10.1.3.0/26", "abc=bar", "test4"), "10.1.1.0/26"),
+        ] {
+            items.push(item(line));
+            assert_eq!(items.iter().min().unwrap().1.cidr, first);
         }
-        let blocks = pool
-            .next_free()
-            .map(|blocks| blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
-        assert_eq!(blocks.unwrap_or_else(|full| full.to_string()), expected);
-    }
-
-    #[test]
-    fn blocks_come_from_each_range_in_order_and_never_from_services() {
-        let v4 = ("127.123.234.0/24", 30);
-        let service = ["127.123.234.0/26"];
-        check(&[v4], &[], &[], "127.123.234.0/30");
-        check(&[v4], &service, &[], "127.123.234.64/30");
-        let taken =
-            ["127.123.234.64/30", "127.123.234.68/30", "127.123.234.72/30", "127.123.234.80/30"];
-        check(&[v4], &service, &taken, "127.123.234.76/30");
-        let (v4, v6) = (("127.123.234.0/8", 24), ("ace:cab:deca::/84", 98));
-        check(&[v4, v6], &service, &[], "127.0.0.0/24 ace:cab:deca::/98");
-        check(&[v6, v4], &service, &[], "ace:cab:deca::/98 127.0.0.0/24");
-        let three = [v4, v6, ("10.0.0.0/8", 24)];
-        check(&three, &service, &[], "127.0.0.0/24 ace:cab:deca::/98 10.0.0.0/24");
-        check(&[("10.0.0.0/21", 24)], &["10.1.0.0/21", "3000::/112"], &[], "10.0.0.0/24");
-    }
-
-    #[test]
-    fn the_range_that_is_full_is_named() {
-        let (v4, v6) = (("10.0.0.0/23", 24), ("fd00::/64", 64));
-        check(
-            &[v4, v6],
-            &[],
-            &["fd00::/64"],
-            "no block is free: pool fd00::/64, mask /64: 1 blocks, 1 used",
-        );
-        check(
-            &[("10.0.0.0/16", 24)],
-            &["10.0.0.0/8"],
-            &[],
-            "no block is free: pool 10.0.0.0/16, mask /24: 256 blocks, 256 used, 256 of them by Services",
-        );
-    }
-
-    #[test]
-    fn usage_counts_what_services_hold() {
-        let pool = pool(&[("10.0.0.0/16", 24), ("2001:db8::/48", 64)], &["10.0.0.0/20"]);
-        let usage = pool.usage().map(|usage| (usage.used, usage.blocks)).collect::<Vec<_>>();
-        assert_eq!(usage, [(16, 256), (0, 65536)]);
     }
 }

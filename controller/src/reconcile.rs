@@ -141,7 +141,7 @@ impl Reconciler {
                 waiting = self.allocator.waiting().len(),
                 "listed all Nodes"
             );
-            for usage in self.allocator.pool().usage() {
+            for usage in self.allocator.pools().usage() {
                 info!("{usage}");
             }
         }
@@ -197,8 +197,8 @@ impl Reconciler {
 
     /// Names the Nodes that wait once more: an Event is forgotten after an hour.
     fn remind(&self) {
-        let Err(exhausted) = self.allocator.pool().next_free() else { return };
         for node in self.allocator.waiting() {
+            let Err(exhausted) = self.allocator.pools().next_free(node) else { continue };
             let reason = events::NOT_AVAILABLE;
             self.outlets.events.unassigned(&node.name, &node.uid, reason, exhausted);
         }

@@ -18,7 +18,7 @@ use crate::events;
 use crate::leader::{Leader, Term};
 use crate::leader_flags::Election;
 use crate::metrics::Metrics;
-use crate::pool::Pool;
+use crate::pools::Pools;
 use crate::reconcile::{LISTED, Outlets, Reconciler};
 use crate::settings::Settings;
 
@@ -33,17 +33,17 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let signal = shutdown::signalled().context("cannot catch signals")?;
     let Settings { shared, serve: addresses, dry_run, election, ranges, services } = settings;
-    let pool = Pool::new(&ranges, &services).context("cannot cut the cluster CIDRs")?;
+    let pools = Pools::new(&ranges, &services);
     let client = client::connect(shared.kubeconfig.as_deref(), names::CONTROLLER).await?;
     if dry_run {
-        return show(client, Allocator::new(pool)).await;
+        return show(client, Allocator::new(pools)).await;
     }
     info!(version = common::version(), ?ranges, ?services, "starting");
     let lease = election.as_ref().map_or(names::CONTROLLER, |election| &election.name);
     let (metrics, registry) = Metrics::new(lease);
     let readiness = Readiness::new(&[(LISTED, "not listed yet")]);
     let answers = serve::serve(addresses, readiness.clone(), registry);
-    let work = Work { client, pool, metrics, readiness };
+    let work = Work { client, pools, metrics, readiness };
     let stop = async {
         let signal = signal.await;
         info!(signal, "ending");
@@ -64,7 +64,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 /// What each term begins with; nothing else outlives a term.
 struct Work {
     client: Client,
-    pool: Pool,
+    pools: Pools,
     metrics: Metrics,
     readiness: Readiness,
 }
@@ -115,7 +115,7 @@ impl Work {
             metrics: self.metrics.clone(),
             readiness: self.readiness.clone(),
         };
-        let reconciler = Reconciler::new(Allocator::new(self.pool.clone()), outlets);
+        let reconciler = Reconciler::new(Allocator::new(self.pools.clone()), outlets);
         tokio::select! {
             () = reconciler.run(nodes::watch(self.client.clone()), stop) => {}
             () = publisher => {}

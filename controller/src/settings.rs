@@ -7,7 +7,7 @@ use process::serve::{Addresses, ServeFlags};
 use process::settings::{Mistakes, Shared, SharedFlags};
 
 use crate::leader_flags::{Election, LeaderFlags};
-use crate::pool::Range;
+use crate::range::Range;
 
 const CLUSTER_CIDR: &str = "--cluster-cidr";
 const SERVICES: &str = "--service-cluster-ip-range";
@@ -130,7 +130,7 @@ impl Flags {
         };
         let cidrs = cluster_cidrs(&self.cluster_cidr, &mut mistakes);
         let masks = masks.usable(&cidrs, &mut mistakes);
-        let ranges = cidrs.iter().map(|&cidr| masks.range(cidr, &mut mistakes)).collect();
+        let ranges = cidrs.iter().filter_map(|&cidr| masks.range(cidr, &mut mistakes)).collect();
         let services = services(&self.service_cluster_ip_range, &mut mistakes);
         let shared = self.shared.check(&mut mistakes);
         let serve = self.serve.check(names::CONTROLLER_PORT, &mut mistakes);
@@ -205,7 +205,7 @@ impl Masks {
     }
 
     /// `cidr` with its mask, within the limits of kube-controller-manager.
-    fn range(&self, cidr: Prefix, mistakes: &mut Mistakes) -> Range {
+    fn range(&self, cidr: Prefix, mistakes: &mut Mistakes) -> Option<Range> {
         let family = cidr.family();
         let (flag, mask) = match (self.any, self.of[family]) {
             (_, Some(mask)) => (MASKS[family], mask),
@@ -227,7 +227,7 @@ impl Masks {
             );
             mistakes.add(flag, text);
         }
-        Range { cidr, mask }
+        Range::new(cidr, mask).ok()
     }
 }
 

@@ -47,7 +47,7 @@ fn a_node_that_goes_before_its_patch_leaks_nothing() {
         assert!(round(&mut allocator, &name).contains('='), "{name} got nothing");
         round(&mut allocator, &format!("-{name}"));
     }
-    assert!(allocator.pool().usage().all(|usage| usage.used == 0));
+    assert!(allocator.pools().usage().all(|usage| usage.used == 0));
 }
 
 /// kube-controller-manager's second sync on a stale cache takes a second set of blocks.
@@ -107,7 +107,7 @@ fn what_is_shown_again_is_not_counted_again() {
     for _ in 0..3 {
         round(&mut allocator, "a@10.0.0.0/24");
     }
-    let tally = allocator.pool().tallies().next().unwrap();
+    let tally = allocator.pools().tallies().next().unwrap();
     assert_eq!((tally.held(), tally.allocations, tally.releases), (1, 1, 0));
 }
 

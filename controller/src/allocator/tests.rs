@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::pool::Range;
+use crate::range::Range;
 
-fn prefix(text: &str) -> Prefix {
+pub(super) fn prefix(text: &str) -> Prefix {
     Prefix::parse_masking(text).unwrap()
 }
 
@@ -15,22 +15,27 @@ fn prefix(text: &str) -> Prefix {
 pub(super) fn allocator(ranges: &str, services: &[&str]) -> Allocator {
     let ranges = ranges.split(',').map(|range| {
         let (cidr, mask) = range.rsplit_once(':').unwrap();
-        Range { cidr: prefix(cidr), mask: mask.parse().unwrap() }
+        Range::new(prefix(cidr), mask.parse().unwrap()).unwrap()
     });
     let services = services.iter().map(|text| prefix(text)).collect::<Vec<_>>();
-    Allocator::new(Pool::new(&ranges.collect::<Vec<_>>(), &services).unwrap())
+    Allocator::new(Pools::new(&ranges.collect::<Vec<_>>(), &services))
 }
 
-/// `n1`, `n1@10.0.0.0/24,fd00::/64`, `n1!` for a terminating one; `n1#2` is its second UID.
-pub(super) fn node(text: &str) -> Arc<NodeView> {
+/// `n1`, `n1@10.0.0.0/24,fd00::/64`, `n1!` for a terminating one, `n1[rack=r7,zone=z]` for its labels;
+/// `n1#2` is its second UID.
+pub(crate) fn node(text: &str) -> Arc<NodeView> {
     let (name, cidrs) = text.split_once('@').unwrap_or((text, ""));
     let uid = name.trim_end_matches('!');
+    let (uid, labels) = uid.split_once('[').unwrap_or((uid, ""));
+    let labels = labels.trim_end_matches(']').split(',').filter(|label| !label.is_empty());
+    let labels = labels.map(|label| label.split_once('=').unwrap());
     Arc::new(NodeView {
         name: uid.split('#').next().unwrap().to_owned(),
         uid: uid.to_owned(),
         created: 0,
         terminating: name.ends_with('!'),
         pod_cidrs: cidrs.split(',').filter(|cidr| !cidr.is_empty()).map(str::to_owned).collect(),
+        labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
         internal_ips: Vec::new(),
         network_unavailable: None,
     })
@@ -41,13 +46,16 @@ pub(super) fn round(allocator: &mut Allocator, words: &str) -> String {
     let (gone, applied) = words.split_whitespace().partition::<Vec<_>, _>(|w| w.starts_with('-'));
     let gone = gone.iter().map(|word| node(&word[1..])).collect::<Vec<_>>();
     let applied = applied.iter().map(|word| node(word)).collect::<Vec<_>>();
-    let verdicts = allocator.round(&gone, &applied);
+    said(&allocator.round(&gone, &applied))
+}
+
+pub(super) fn said(verdicts: &[Verdict]) -> String {
     let texts = verdicts.iter().map(|Verdict { node, decision }| match decision {
         Decision::Assign(cidrs) => {
             let cidrs = cidrs.iter().map(ToString::to_string).collect::<Vec<_>>();
             format!("{}={}", node.uid, cidrs.join(","))
         }
-        Decision::Wait(full) => format!("{} waits for {}", node.uid, full.0.range.cidr),
+        Decision::Wait(full) => format!("{} waits for {}", node.uid, full.0[0].range.cidr()),
         Decision::Odd(oddity) => format!("{} {}", node.uid, oddity.reason()),
     });
     texts.collect::<Vec<_>>().join("; ")
@@ -272,9 +280,9 @@ impl Cluster {
             model.forget(&self.view(uid));
         }
         assert!(model.holdings.is_empty(), "somebody who is gone holds {:?}", model.holdings);
-        let mut empty = Pool::new(&ranges(), &[services]).unwrap();
-        let used = |pool: &Pool| pool.usage().map(|usage| usage.used).collect::<Vec<_>>();
-        assert_eq!(used(&model.pool), used(&empty), "a block is lost, or a Service's is free");
+        let mut empty = Pools::new(&ranges(), &[services]);
+        let used = |pools: &Pools| pools.usage().map(|usage| usage.used).collect::<Vec<_>>();
+        assert_eq!(used(&model.pools), used(&empty), "a block is lost, or a Service's is free");
 
         let promised = self.promised.values().flatten().map(|text| prefix(text));
         for block in promised.clone() {
@@ -295,7 +303,7 @@ impl Cluster {
             .filter(|(uid, shown)| shown.is_empty() && !self.promised.contains_key(*uid));
         assert_eq!(allocator.waiting().len(), lacking.count());
         assert!(
-            allocator.waiting().len() == 0 || empty.next_free().is_err(),
+            allocator.waiting().len() == 0 || !empty.has_room(),
             "a Node waits beside a free block"
         );
     }
@@ -303,7 +311,7 @@ impl Cluster {
 
 fn ranges() -> [Range; 2] {
     let (v4, v6) = (prefix("10.0.0.0/26"), prefix("fd00::/124"));
-    [Range { cidr: v4, mask: 29 }, Range { cidr: v6, mask: 127 }]
+    [Range::new(v4, 29).unwrap(), Range::new(v6, 127).unwrap()]
 }
 
 proptest! {
@@ -312,7 +320,7 @@ proptest! {
         steps in prop::collection::vec((0..9_u8, 0..1000_usize), 1..150)
     ) {
         let services = prefix("10.0.0.56/29");
-        let mut allocator = Allocator::new(Pool::new(&ranges(), &[services]).unwrap());
+        let mut allocator = Allocator::new(Pools::new(&ranges(), &[services]));
         let mut cluster = Cluster::default();
         for (action, pick) in steps {
             let (gone, applied) = cluster.step(action, pick);

@@ -12,7 +12,8 @@ fn settings(arguments: &str) -> Result<Settings, String> {
 #[track_caller]
 fn check(arguments: &str, expected: &str) {
     let got = settings(arguments).map(|settings| {
-        let ranges = settings.ranges.iter().map(|range| format!("{}:{}", range.cidr, range.mask));
+        let ranges =
+            settings.ranges.iter().map(|range| format!("{}:{}", range.cidr(), range.mask()));
         ranges.collect::<Vec<_>>().join(" ")
     });
     let lines = |text: String| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");

@@ -2,6 +2,7 @@
 //! while it is parsed, so memory does not grow with labels, managedFields, images.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use common::node::{Condition, NodeView};
 use k8s_openapi::ClusterResourceScope;
@@ -65,6 +66,8 @@ struct Metadata {
     creation_timestamp: Option<Time>,
     deletion_timestamp: Option<Time>,
     #[serde(default)]
+    labels: Option<BTreeMap<String, String>>,
+    #[serde(default)]
     managed_fields: Option<Vec<ManagedFields>>,
 }
 
@@ -118,6 +121,7 @@ fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D:
         resource_version: metadata.resource_version,
         creation_timestamp: metadata.creation_timestamp,
         deletion_timestamp: metadata.deletion_timestamp,
+        labels: metadata.labels,
         managed_fields: (!managers.is_empty()).then_some(managers),
         ..ObjectMeta::default()
     })
@@ -153,12 +157,15 @@ impl Resource for Node {
 }
 
 impl From<Node> for NodeView {
-    /// Addresses that are none are left out; podCIDRs stay as written, for they must be named.
+    /// Addresses that are none are left out, and labels once they have decided all they can;
+    /// podCIDRs stay as written, for they must be named.
     fn from(node: Node) -> Self {
         let Node { metadata, spec, status } = node;
         let listed = spec.pod_cidrs.unwrap_or_default();
         let pod_cidrs =
             if listed.is_empty() { spec.pod_cidr.into_iter().collect() } else { listed };
+        let pod_cidrs = pod_cidrs.into_iter().filter(|cidr| !cidr.is_empty()).collect::<Vec<_>>();
+        let labels = metadata.labels.filter(|_| pod_cidrs.is_empty());
         let addresses = status.addresses.unwrap_or_default().into_iter();
         let internal = addresses.filter(|address| address.kind == "InternalIP");
         let mut conditions = status.conditions.unwrap_or_default().into_iter();
@@ -167,7 +174,8 @@ impl From<Node> for NodeView {
             uid: metadata.uid.unwrap_or_default(),
             created: metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
             terminating: metadata.deletion_timestamp.is_some(),
-            pod_cidrs: pod_cidrs.into_iter().filter(|cidr| !cidr.is_empty()).collect(),
+            pod_cidrs,
+            labels: labels.unwrap_or_default(),
             internal_ips: internal.filter_map(|address| address.address.parse().ok()).collect(),
             network_unavailable: conditions
                 .find(|condition| condition.kind == "NetworkUnavailable")
@@ -227,6 +235,18 @@ mod tests {
         let condition = node.network_unavailable.unwrap();
         assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("True", "NoRoute"));
         assert!(!node.terminating);
+    }
+
+    #[test]
+    fn labels_count_until_there_are_podcidrs() {
+        let labelled = |cidrs: &[&str]| {
+            view(json!({
+                "metadata": {"name": "n1", "uid": "u1", "labels": {"rack": "r7"}},
+                "spec": {"podCIDRs": cidrs},
+            }))
+        };
+        assert_eq!(labelled(&[]).labels["rack"], "r7");
+        assert!(labelled(&["10.0.0.0/24"]).labels.is_empty());
     }
 
     #[test]
