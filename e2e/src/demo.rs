@@ -41,7 +41,7 @@ pub fn run(afterwards: Afterwards) -> Result<()> {
 
 fn keep(lab: Lab) -> Result<()> {
     say("\nThe lab goes on. For kubectl:");
-    say(format_args!("  kubectl() {{ {} \"$@\"; }}", lab.control_plane.kubectl_for_people()));
+    say(format_args!("  kubectl() {{ {} \"$@\"; }}", lab.control_plane.api.kubectl_for_people()));
     say("A shell on a machine:");
     for machine in &lab.machines {
         let init = machine.place.init;

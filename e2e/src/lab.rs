@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::api_server;
 use crate::artifacts::{self, Artifacts};
-use crate::control_plane::{self, ControlPlane};
+use crate::control_plane::ControlPlane;
 use crate::kubernetes::Kubernetes;
 use crate::machine::{Machine, Parts};
 use crate::network::{self, Switch};
@@ -76,7 +77,7 @@ impl Lab {
         let artifacts = artifacts::build(traces)?;
         let image = traces.folder().join("probe.tar");
         image::write(&image, &artifacts.probe)?;
-        let pki = Pki::new(&traces.folder().join("pki"), &control_plane::url())?;
+        let pki = Pki::new(&traces.folder().join("pki"), &api_server::url())?;
         let switch = Switch::open(traces, &artifacts.probe)?;
         let parts = Parts {
             traces,
@@ -110,7 +111,7 @@ impl Lab {
     }
 
     fn wait_for_nodes(&self) -> Result<()> {
-        self.control_plane.observer.wait("all Nodes are Ready", PATIENCE, |cluster| {
+        self.control_plane.api.observer.wait("all Nodes are Ready", PATIENCE, |cluster| {
             let ready = |machine: &Machine| {
                 cluster.nodes.get(machine.name()).is_some_and(|node| node.at(api::READY).is_some())
             };
@@ -130,7 +131,7 @@ impl Lab {
         self.traces.note(&Trace::Kept)?;
         self.switch.keep()?;
         self.outside.keep()?;
-        self.control_plane.place.keep()?;
+        self.control_plane.api.place.keep()?;
         self.machines.into_iter().try_for_each(|machine| machine.place.keep())
     }
 }

@@ -4,10 +4,12 @@
 //! (cgroups, a module, files) is written down in [`traces`] before it is made.
 
 pub mod api;
+pub mod api_server;
 pub mod artifacts;
 pub mod bench;
 pub mod cgroup;
 pub mod checks;
+pub mod claims;
 pub mod control_plane;
 pub mod demo;
 pub mod fake;

@@ -77,7 +77,7 @@ impl Machine {
         cgroup::add(&parts.traces.name(), &name)?;
         let place = Place::open(parts.traces, &name, &parts.artifacts.probe)?;
         parts.switch.plug(&place, number)?;
-        let control_plane = network::addresses(crate::control_plane::NUMBER);
+        let control_plane = network::addresses(crate::api_server::NUMBER);
         // The interface with the default route is the uplink.
         place.ip(&format!(
             "route add default via {}\nroute add default via {}",

@@ -26,12 +26,12 @@ pub fn run(lab: &Lab) -> Result<()> {
         ms(p50),
         ms(p99)
     ));
-    let mut networks = lab.control_plane.observer.look(|cluster| {
+    let mut networks = lab.control_plane.api.observer.look(|cluster| {
         let times = cluster.nodes.values().map(|node| between(node, api::POD_CIDRS, api::NETWORK));
         times.flatten().collect::<Vec<_>>()
     });
     line("podCIDRs to NetworkUnavailable=False", &mut networks)?;
-    let mut pods = lab.control_plane.observer.look(|cluster| {
+    let mut pods = lab.control_plane.api.observer.look(|cluster| {
         let ready = |pod: &Seen<_>| Some(pod.at(api::READY)?.duration_since(pod.created));
         cluster.pods.values().filter_map(ready).collect::<Vec<_>>()
     });
@@ -55,7 +55,7 @@ fn line(what: &str, times: &mut [Duration]) -> Result<()> {
 
 /// Creates Nodes, and returns how long each waited for its podCIDRs.
 fn new_nodes(lab: &Lab) -> Result<Vec<Duration>> {
-    let observer = &lab.control_plane.observer;
+    let observer = &lab.control_plane.api.observer;
     let names = (0..NODES).map(|number| format!("measured-{number:03}")).collect::<Vec<_>>();
     observer.create_nodes(names.iter().map(|name| fake::node(name, &[], &[])).collect())?;
     let times = observer.wait("new Nodes have podCIDRs", PATIENCE, |cluster| {
@@ -65,7 +65,7 @@ fn new_nodes(lab: &Lab) -> Result<Vec<Duration>> {
         };
         names.iter().map(time).collect::<Option<Vec<_>>>()
     })?;
-    lab.control_plane.delete_fakes()?;
+    lab.control_plane.api.delete_fakes()?;
     Ok(times)
 }
 

@@ -14,7 +14,7 @@ use crate::say::say;
 /// Nodes, bridges, routes and pods.
 pub fn cluster(lab: &Lab) -> Result<()> {
     say("\nNodes");
-    lab.control_plane.observer.look(nodes);
+    lab.control_plane.api.observer.look(nodes);
     say("\ncbr0");
     for machine in &lab.machines {
         let Bridge { mtu, addresses } = machine.bridge()?;
@@ -27,7 +27,7 @@ pub fn cluster(lab: &Lab) -> Result<()> {
         }
     }
     say("\nPods");
-    lab.control_plane.observer.look(pods);
+    lab.control_plane.api.observer.look(pods);
     Ok(())
 }
 

@@ -49,8 +49,8 @@ pub fn deploy(lab: &Lab) -> Result<Vec<Deployed>> {
         manifest.push_str("---\n");
         manifest.push_str(&echo.replace("MACHINE", machine.name()));
     }
-    lab.control_plane.apply(&manifest)?;
-    let observer = &lab.control_plane.observer;
+    lab.control_plane.api.apply(&manifest)?;
+    let observer = &lab.control_plane.api.observer;
     let names = lab.machines.iter().map(Machine::name).collect::<Vec<_>>();
     let pods = observer.wait("all pods are Ready", PATIENCE, |cluster| {
         names.iter().map(|name| pods_on(cluster, name)).collect::<Option<Vec<_>>>()

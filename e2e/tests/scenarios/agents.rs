@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SPARE: u8 = 13;
 
 /// Between two markers that both monitors see, an agent starts and finds all well.
-pub(crate) fn second_start(world: &mut World<'_>) -> Result<()> {
+pub(crate) fn second_start(world: &mut World) -> Result<()> {
     let machine = &mut world.lab.machines[0];
     machine.agent.take().context("no agent runs")?.end(Signal::SIGTERM)?;
     let monitors = Monitors::start(&machine.place)?;
@@ -99,15 +99,15 @@ fn lines_between(process: &Process, first: &str, last: &str) -> Result<Vec<Strin
 }
 
 /// A Node without a controller, then with one.
-pub(crate) fn without_pod_cidrs(world: &mut World<'_>) -> Result<()> {
-    let lab = &mut *world.lab;
+pub(crate) fn without_pod_cidrs(world: &mut World) -> Result<()> {
+    let lab = &mut world.lab;
     let controller = lab.control_plane.controller.take().context("no controller runs")?;
     controller.end(Signal::SIGTERM)?;
     let place = Place::open(&lab.traces, "spare", &lab.artifacts.probe)?;
     lab.switch.plug(&place, SPARE)?;
     let addresses = network::addresses(SPARE);
     let node = fake::node("spare", &[addresses.v4, addresses.v6], &[]);
-    lab.control_plane.observer.create_nodes(vec![node])?;
+    lab.control_plane.api.observer.create_nodes(vec![node])?;
     let agent = place.start("kubenet-agent", &mut lab.machines[0].agent_in(&place))?;
     let message = condition(lab, "True", "PodCIDRMissing")?;
     ensure!(message.contains("node spare has no podCIDRs yet"), "the condition says: {message}");
@@ -117,13 +117,13 @@ pub(crate) fn without_pod_cidrs(world: &mut World<'_>) -> Result<()> {
     ensure!(conflist_exists(&place), "there is no conflist although the network is ready");
     agent.end(Signal::SIGTERM)?;
     drop(place);
-    lab.control_plane.delete_fakes()
+    lab.control_plane.api.delete_fakes()
 }
 
 /// Waits until the spare Node's NetworkUnavailable has that status and reason; its message.
 fn condition(lab: &Lab, status: &str, reason: &str) -> Result<String> {
     let what = format!("NetworkUnavailable={status}, {reason}");
-    lab.control_plane.observer.wait(&what, PATIENCE, |cluster| {
+    lab.control_plane.api.observer.wait(&what, PATIENCE, |cluster| {
         let condition = network_unavailable(cluster, "spare")?;
         let reached = condition.status == status && condition.reason.as_deref() == Some(reason);
         reached.then(|| condition.message.clone().unwrap_or_default())

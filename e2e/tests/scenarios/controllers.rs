@@ -13,7 +13,7 @@ use crate::World;
 const ENDS: [(Signal, Duration); 2] =
     [(Signal::SIGTERM, Duration::from_secs(3)), (Signal::SIGKILL, Duration::from_secs(20))];
 
-pub(crate) fn take_over(world: &mut World<'_>) -> Result<()> {
+pub(crate) fn take_over(world: &mut World) -> Result<()> {
     let control_plane = &mut world.lab.control_plane;
     for (signal, limit) in ENDS {
         let leader = control_plane.controller.take().context("no controller runs")?;
@@ -23,7 +23,7 @@ pub(crate) fn take_over(world: &mut World<'_>) -> Result<()> {
         let start = Instant::now();
         leader.end(signal)?;
         let name = format!("after-{}", signal.as_str().to_lowercase());
-        let observer = &control_plane.observer;
+        let observer = &control_plane.api.observer;
         observer.create_nodes(vec![fake::node(&name, &[], &[])])?;
         observer.wait("the next leader assigns", limit * 2, |cluster| {
             cluster.nodes.get(&name)?.at(api::POD_CIDRS)
@@ -31,5 +31,5 @@ pub(crate) fn take_over(world: &mut World<'_>) -> Result<()> {
         let took = start.elapsed();
         ensure!(took < limit, "{signal}: nobody allocated for {} ms", took.as_millis());
     }
-    control_plane.delete_fakes()
+    control_plane.api.delete_fakes()
 }

@@ -7,7 +7,7 @@ use e2e::program::command;
 
 use crate::World;
 
-pub(crate) fn bad_flags(world: &mut World<'_>) -> Result<()> {
+pub(crate) fn bad_flags(world: &mut World) -> Result<()> {
     let artifacts = &world.lab.artifacts;
     check(
         &artifacts.controller,

@@ -1,7 +1,6 @@
 //! Scenarios on real kubelets: one lab, and a claim for each test.
 //!
-//! They run one after the other, because they share the lab; each leaves it as it found it. What
-//! is printed is what libtest prints, so that `make test` can sum it up.
+//! See [`e2e::claims`].
 
 mod agents;
 mod controllers;
@@ -9,25 +8,19 @@ mod flags;
 mod nodes;
 mod traffic;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::time::Instant;
 
-use anyhow::{Error, Result, anyhow};
-use e2e::lab::{Lab, with};
-use e2e::say::say;
-use e2e::traces::Logs;
+use e2e::claims::{self, Claim};
+use e2e::lab::Lab;
 use e2e::workload::{self, Deployed};
 
 /// What scenarios have: the lab, and what was deployed to it.
-struct World<'a> {
-    lab: &'a mut Lab,
+struct World {
+    lab: Lab,
     deployed: Vec<Deployed>,
 }
 
-type Scenario = fn(&mut World<'_>) -> Result<()>;
-
-const SCENARIOS: &[(&str, Scenario)] = &[
+const SCENARIOS: &[Claim<World>] = &[
     ("pods_reach_what_they_must_as_whom_they_must", traffic::matrix),
     ("an_agent_killed_and_started_again_loses_no_packet", traffic::agent_killed),
     ("a_second_start_of_an_agent_changes_nothing", agents::second_start),
@@ -43,45 +36,9 @@ const SCENARIOS: &[(&str, Scenario)] = &[
 ];
 
 fn main() -> ExitCode {
-    let filters = std::env::args().skip(1).filter(|argument| !argument.starts_with('-'));
-    let filters = filters.collect::<Vec<_>>();
-    let wanted =
-        |name: &str| filters.is_empty() || filters.iter().any(|f| name.contains(f.as_str()));
-    let chosen = SCENARIOS.iter().filter(|(name, _)| wanted(name)).collect::<Vec<_>>();
-    say(format_args!("running {} tests", chosen.len()));
-    let failed = match with(|lab| run(lab, &chosen)) {
-        Ok((lab, failed)) => {
-            let logs = if failed.is_empty() { Logs::Remove } else { Logs::Keep };
-            let ended = lab.down(logs).err().map(|error| ("the_lab_leaves_nothing_behind", error));
-            failed.into_iter().chain(ended).collect()
-        }
-        Err(error) => vec![("the_lab_comes_up", error)],
-    };
-    if !failed.is_empty() {
-        say("\nfailures:");
-    }
-    for (name, error) in &failed {
-        say(format_args!("---- {name} ----\n{error:#}"));
-    }
-    // That the lab came up, and that it left nothing behind, is claimed and counted as well.
-    let (passed, failed) = ((chosen.len() + 2).saturating_sub(failed.len()), failed.len());
-    let result = if failed == 0 { "ok" } else { "FAILED" };
-    say(format_args!("\ntest result: {result}. {passed} passed; {failed} failed"));
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Runs each, also after one that failed; returns those that did.
-fn run(lab: &mut Lab, chosen: &[&(&'static str, Scenario)]) -> Result<Vec<(&'static str, Error)>> {
-    let deployed = workload::deploy(lab)?;
-    let mut world = World { lab, deployed };
-    let mut failed = Vec::new();
-    for (name, scenario) in chosen {
-        let start = Instant::now();
-        let result = catch_unwind(AssertUnwindSafe(|| scenario(&mut world)));
-        let result = result.unwrap_or_else(|_| Err(anyhow!("it panicked")));
-        let verdict = if result.is_ok() { "ok" } else { "FAILED" };
-        say(format_args!("test {name} ... {verdict} ({:.1} s)", start.elapsed().as_secs_f64()));
-        failed.extend(result.err().map(|error| (*name, error)));
-    }
-    Ok(failed)
+    claims::prove(SCENARIOS, |traces| {
+        let lab = Lab::up(traces)?;
+        let deployed = workload::deploy(&lab)?;
+        Ok(World { lab, deployed })
+    })
 }

@@ -23,9 +23,9 @@ const NOBODY: u8 = 50;
 /// Blocks in each cluster CIDR: /24 of /16, and /64 of /56.
 const BLOCKS: usize = 256;
 
-pub(crate) fn foreign_pod_cidrs(world: &mut World<'_>) -> Result<()> {
-    let lab = &*world.lab;
-    let observer = &lab.control_plane.observer;
+pub(crate) fn foreign_pod_cidrs(world: &mut World) -> Result<()> {
+    let lab = &world.lab;
+    let observer = &lab.control_plane.api.observer;
     let within = ["10.244.2.0/24", "fd00:10:244:2::/64"];
     let outside = ["10.99.0.0/24"];
     observer.create_nodes(vec![nobody("within", &within), fake::node("outside", &[], &outside)])?;
@@ -38,17 +38,17 @@ pub(crate) fn foreign_pod_cidrs(world: &mut World<'_>) -> Result<()> {
     }
     ensure!(pod_cidrs_of(lab, &["within".to_owned()])? == [within], "a podCIDR was changed");
     wait_for_event(lab, "outside", "CIDROutOfRange")?;
-    lab.control_plane.delete_fakes()?;
+    lab.control_plane.api.delete_fakes()?;
     wait_for_routes(lab, &within, Routes::Gone)
 }
 
-pub(crate) fn deleted(world: &mut World<'_>) -> Result<()> {
-    let lab = &*world.lab;
-    let observer = &lab.control_plane.observer;
+pub(crate) fn deleted(world: &mut World) -> Result<()> {
+    let lab = &world.lab;
+    let observer = &lab.control_plane.api.observer;
     observer.create_nodes(vec![nobody("short-lived", &[])])?;
     let freed = pod_cidrs_of(lab, &["short-lived".to_owned()])?.concat();
     wait_for_routes(lab, &freed, Routes::There)?;
-    lab.control_plane.kubectl(&["delete", "node", "short-lived"])?;
+    lab.control_plane.api.kubectl(&["delete", "node", "short-lived"])?;
     wait_for_routes(lab, &freed, Routes::Gone)?;
     // With all others given, its block must be among those that were given again.
     let names = (0..BLOCKS - lab.machines.len()).map(|number| format!("filler-{number}"));
@@ -64,18 +64,18 @@ pub(crate) fn deleted(world: &mut World<'_>) -> Result<()> {
     wait_for_event(lab, "waiting", "CIDRNotAvailable")?;
     let waiting = observer.look(|cluster| assigned(cluster, &["waiting".to_owned()]) == 0);
     ensure!(waiting, "a Node got podCIDRs where none was left");
-    lab.control_plane.kubectl(&["delete", "node", &names[0]])?;
+    lab.control_plane.api.kubectl(&["delete", "node", &names[0]])?;
     let waited = pod_cidrs_of(lab, &["waiting".to_owned()])?.concat();
     ensure!(waited == last, "the waiting Node got {waited:?}, not {last:?}");
-    lab.control_plane.delete_fakes()
+    lab.control_plane.api.delete_fakes()
 }
 
-pub(crate) fn controller_killed(world: &mut World<'_>) -> Result<()> {
+pub(crate) fn controller_killed(world: &mut World) -> Result<()> {
     let control_plane = &mut world.lab.control_plane;
     let names = (0..200).map(|number| format!("burst-{number}")).collect::<Vec<_>>();
     let nodes = names.iter().map(|name| fake::node(name, &[], &[])).collect::<Vec<_>>();
     let controller = control_plane.controller.take().context("no controller runs")?;
-    let observer = &control_plane.observer;
+    let observer = &control_plane.api.observer;
     thread::scope(|scope| {
         let creation = scope.spawn(|| observer.create_nodes(nodes));
         observer.wait("a third of the Nodes have podCIDRs", PATIENCE, |cluster| {
@@ -87,9 +87,9 @@ pub(crate) fn controller_killed(world: &mut World<'_>) -> Result<()> {
     let before = observer.look(|cluster| assigned(cluster, &names));
     ensure!(before < names.len(), "the controller was done before it was killed");
     control_plane.start_controller()?;
-    pod_cidrs_of(world.lab, &names)?;
-    no_cidr_twice(world.lab)?;
-    world.lab.control_plane.delete_fakes()
+    pod_cidrs_of(&world.lab, &names)?;
+    no_cidr_twice(&world.lab)?;
+    world.lab.control_plane.api.delete_fakes()
 }
 
 /// A Node at an address on the link where nobody is.
@@ -102,7 +102,8 @@ fn nobody(name: &str, pod_cidrs: &[&str]) -> Node {
 fn wait_for_event(lab: &Lab, node: &str, reason: &str) -> Result<()> {
     let about = format!("involvedObject.name={node}");
     eventually(&format!("an Event says {reason} of {node}"), PATIENCE, || {
-        let events = lab.control_plane.kubectl(&["get", "events", "--field-selector", &about])?;
+        let events =
+            lab.control_plane.api.kubectl(&["get", "events", "--field-selector", &about])?;
         Ok(events.contains(reason).then_some(()))
     })
 }
@@ -116,14 +117,14 @@ fn assigned(cluster: &Cluster, names: &[String]) -> usize {
 
 /// Waits until each of the Nodes has podCIDRs, and returns them.
 fn pod_cidrs_of(lab: &Lab, names: &[String]) -> Result<Vec<Vec<String>>> {
-    lab.control_plane.observer.wait("Nodes have podCIDRs", PATIENCE, |cluster| {
+    lab.control_plane.api.observer.wait("Nodes have podCIDRs", PATIENCE, |cluster| {
         let find = |name| cluster.nodes.get(name)?.object.spec.as_ref()?.pod_cidrs.clone();
         names.iter().map(find).collect()
     })
 }
 
 fn no_cidr_twice(lab: &Lab) -> Result<()> {
-    lab.control_plane.observer.look(|cluster| {
+    lab.control_plane.api.observer.look(|cluster| {
         let mut seen = BTreeSet::new();
         let specs = cluster.nodes.values().filter_map(|node| node.object.spec.as_ref());
         for cidr in specs.flat_map(|spec| spec.pod_cidrs.iter().flatten()) {

@@ -15,15 +15,15 @@ use probe::stream::stream_from;
 
 use crate::World;
 
-pub(crate) fn matrix(world: &mut World<'_>) -> Result<()> {
-    let lines = checks::run(world.lab, &world.deployed)?;
+pub(crate) fn matrix(world: &mut World) -> Result<()> {
+    let lines = checks::run(&world.lab, &world.deployed)?;
     let (passed, failed) = report::matrix(&lines);
     ensure!(failed == 0 && passed >= 64, "{passed} checks passed, {failed} failed");
     Ok(())
 }
 
 /// A stream between machines runs while the agents of both die and come back.
-pub(crate) fn agent_killed(world: &mut World<'_>) -> Result<()> {
+pub(crate) fn agent_killed(world: &mut World) -> Result<()> {
     let World { lab, deployed } = world;
     let netns = Netns::open(Path::new(&format!("/proc/{}/ns/net", lab.machines[0].place.init)))?;
     for family in Family::BOTH {
