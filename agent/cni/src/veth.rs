@@ -86,6 +86,7 @@ impl Plan<'_> {
         outcomes.into_iter().collect::<Result<(), _>>()?;
         await_carrier(host, &record.host_link)?;
         await_carrier(host, &record.bridge)?;
+        self.ranges.iter().try_for_each(|range| await_address(host, range.gateway))?;
         record.addresses.iter().try_for_each(|&address| await_address(&mut inside, address))
     }
 
@@ -116,10 +117,10 @@ fn await_carrier(host: &mut Netlink, name: &str) -> Result<(), Error> {
     wait::until(KERNEL_LIMIT, running)?.ok_or_else(missing)
 }
 
-/// Waits until the pod answers to `address`.
-fn await_address(pod: &mut Netlink, address: IpAddr) -> Result<(), Error> {
-    let received = || pod.receives(address).map(|received| received.then_some(()));
-    let missing = || Error::TryLater(format!("the container does not receive {address}"));
+/// Waits until `machine`, the host or the container, answers to `address`.
+fn await_address(machine: &mut Netlink, address: IpAddr) -> Result<(), Error> {
+    let received = || machine.receives(address).map(|received| received.then_some(()));
+    let missing = || Error::TryLater(format!("{address} is not received"));
     wait::until(KERNEL_LIMIT, received)?.ok_or_else(missing)
 }
 

@@ -11,7 +11,7 @@ use net::sysctl::Sysctl;
 use net::{Mac, Netlink, Netns};
 use serde_json::{Value, json};
 
-use crate::lab::{ENABLED, Host, IPV4, IPV6, Outcome, pod};
+use crate::lab::{ENABLED, Host, IPV4, IPV6, Outcome, await_received, pod};
 
 /// Sets as the agent makes them, and as much of its chains as leads to them.
 const TABLE: &str = "
@@ -85,6 +85,12 @@ fn client(host: &mut Host, addresses: [(&str, &str, u8); 2]) -> Netns {
     for (own, its, length) in addresses {
         host.netlink.add_address(uplink, own.parse().unwrap(), length).unwrap();
         inside.add_address(eth0, its.parse().unwrap(), length).unwrap();
+    }
+    // Work queues have to come to it.
+    host.await_running("uplink");
+    for (own, its, _) in addresses {
+        await_received(&mut host.netlink, own);
+        await_received(&mut inside, its);
     }
     forward(host);
     client

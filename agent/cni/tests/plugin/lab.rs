@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::attachment::AttachmentId;
 use net::link::{Link, LinkChange};
+use net::sysctl::Sysctl;
 use net::{Mac, Netlink, Netns};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -61,6 +62,10 @@ impl Host {
         let lo = netlink.link("lo").unwrap().unwrap().index;
         netlink.set_link(lo, &ENABLED).unwrap();
         let bridge = netlink.create_bridge("cbr0", Mac([0x0a, 0x58, 10, 244, 1, 1])).unwrap();
+        // As the agent does: while its link-local address is tentative, the machine asks for no
+        // neighbour on behalf of others.
+        let key = "net/ipv6/conf/cbr0/accept_dad";
+        netns.run(|| Sysctl::default().write(key, "0")).unwrap().unwrap();
         netlink.set_link(bridge, &ENABLED).unwrap();
         let mut list = Vec::new();
         for (subnet, gateway) in ranges {
@@ -155,15 +160,34 @@ impl Host {
 
     /// Waits until the pod's link is gone: it follows its namespace a moment later.
     pub(crate) fn await_death(&mut self, id: &str) {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while self.host_link(id).is_some() {
-            assert!(Instant::now() < deadline, "the link of {id} has outlived its namespace");
-            std::thread::yield_now();
-        }
+        until(&format!("the link of {id} has outlived its namespace"), || {
+            self.host_link(id).is_none()
+        });
+    }
+
+    /// Waits until a link of the machine sends what it is given.
+    pub(crate) fn await_running(&mut self, link: &str) {
+        let running = || self.netlink.link(link).unwrap().is_some_and(|link| link.running);
+        until(&format!("{link} has no carrier"), running);
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.state.path().join(name)
+    }
+}
+
+/// Waits until the namespace of `netlink` answers to its own `address`.
+pub(crate) fn await_received(netlink: &mut Netlink, address: &str) {
+    let ip = address.parse().unwrap();
+    until(&format!("{address} is not received"), || netlink.receives(ip).unwrap());
+}
+
+/// Waits until `condition` holds; `otherwise` says what is wrong if it never does.
+fn until(otherwise: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{otherwise}");
+        std::thread::yield_now();
     }
 }
 
