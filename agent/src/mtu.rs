@@ -64,7 +64,7 @@ fn leads_out(link: &Link, links: &[Link], addresses: &[Address]) -> bool {
 fn is_card(kind: &Kind) -> bool {
     match kind {
         Kind::Device => true,
-        Kind::Bridge | Kind::Veth => false,
+        Kind::Bridge | Kind::Veth | Kind::Ifb => false,
         Kind::Other(kind) => CARD_LIKE.contains(&kind.as_str()),
     }
 }

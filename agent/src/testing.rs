@@ -25,6 +25,7 @@ pub(crate) fn link(index: u32, text: &str) -> Link {
             "" => Kind::Device,
             "bridge" => Kind::Bridge,
             "veth" => Kind::Veth,
+            "ifb" => Kind::Ifb,
             other => Kind::Other(other.to_owned()),
         },
         mtu: words[1].parse().unwrap(),

@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bandwidth::Bandwidth;
 use crate::names;
 
 /// Longest container id, in bytes, that fits a link's alias together with all that stands there.
@@ -62,10 +63,19 @@ impl AttachmentId {
     ///
     /// 44 bits of 64-bit FNV-1a: among 4000 pods two share one once in two million times.
     pub fn host_link(&self) -> String {
+        self.link(names::HOST_LINK_PREFIX)
+    }
+
+    /// The name of the link that limits what the pod sends.
+    pub fn limiter(&self) -> String {
+        self.link(names::LIMITER_PREFIX)
+    }
+
+    fn link(&self, prefix: &str) -> String {
         let hash = self.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
-        format!("{}{:011x}", names::HOST_LINK_PREFIX, hash >> 20)
+        format!("{}{:011x}", prefix, hash >> 20)
     }
 
     /// Whose host link carries this `alias`; none if it is no link of ours.
@@ -149,6 +159,8 @@ pub struct Attachment {
     pub netns_inode: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub host_ports: Vec<HostPort>,
+    #[serde(default, skip_serializing_if = "Bandwidth::is_unlimited")]
+    pub bandwidth: Bandwidth,
     /// Whether the elements of its host ports are on their way in or out: nobody has been told that it
     /// owns them, and another attachment may.
     #[serde(default, skip_serializing_if = "is_false")]

@@ -60,6 +60,7 @@ pub struct Range {
 #[serde(rename_all = "camelCase", default)]
 pub struct Capabilities {
     pub port_mappings: bool,
+    pub bandwidth: bool,
 }
 
 fn default_bridge() -> String {
@@ -79,14 +80,15 @@ mod tests {
         let text = r#"{
             "cniVersion": "1.0.0", "cniVersions": ["1.0.0", "1.1.0"], "name": "kubenet",
             "plugins": [{
-                "type": "kubenet", "capabilities": {"portMappings": true}, "bridge": "cbr0",
-                "mtu": 1450, "hairpin": true, "stateDir": "/run/kubenet",
+                "type": "kubenet", "capabilities": {"portMappings": true, "bandwidth": true},
+                "bridge": "cbr0", "mtu": 1450, "hairpin": true, "stateDir": "/run/kubenet",
                 "ranges": [{"subnet": "10.244.1.0/24", "gateway": "10.244.1.1"}]
             }]
         }"#;
         let list: Conflist = serde_json::from_str(text).unwrap();
         let plugin = &list.plugins[0];
-        assert!(plugin.capabilities.port_mappings && plugin.hairpin);
+        assert!(plugin.capabilities.port_mappings && plugin.capabilities.bandwidth);
+        assert!(plugin.hairpin);
         assert_eq!(plugin.ranges[0].subnet.to_string(), "10.244.1.0/24");
         let again = serde_json::from_str(&serde_json::to_string(&list).unwrap()).unwrap();
         assert_eq!(list, again);

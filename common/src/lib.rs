@@ -5,6 +5,7 @@
 //! writes and the plugin reads, the attachment's record that the plugin writes and the agent reads.
 
 pub mod attachment;
+pub mod bandwidth;
 pub mod conflist;
 pub mod family;
 pub mod names;

@@ -8,6 +8,9 @@ pub const BRIDGE: &str = "cbr0";
 /// Prefix of the host end of a pod's veth pair; `veth+` is what kubenet's own rules matched.
 pub const HOST_LINK_PREFIX: &str = "veth";
 
+/// Prefix of the ifb link through which goes what a pod with an egress limit sends.
+pub const LIMITER_PREFIX: &str = "ifb";
+
 /// `rtm_protocol` of our routes (linux/rtnetlink.h: values from 5 up are for routing daemons;
 /// 107 is in no list of iproute2's `rt_protos`).
 pub const ROUTE_PROTOCOL: u8 = 107;

@@ -14,8 +14,10 @@ use serde_json::{Map, Value};
 use crate::error::Error;
 use crate::spec::Version;
 
+mod bandwidth;
 mod config;
 
+pub(crate) use bandwidth::Rates;
 pub(crate) use config::Config;
 
 /// The variables by which a runtime calls a plugin (CNI spec 1.1, section 2, "Parameters").

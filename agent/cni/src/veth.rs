@@ -8,6 +8,7 @@ use common::conflist::Range;
 use common::names;
 use net::link::{Hairpin, Kind, Link, LinkChange, VethSpec};
 use net::route::{Route, RouteChange};
+use net::shaping::Shaping;
 use net::sysctl::Sysctl;
 use net::{Mac, NetError, Netlink, Netns};
 
@@ -21,6 +22,7 @@ const KERNEL_LIMIT: Duration = Duration::from_secs(5);
 /// What ADD makes of a veth pair.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan<'a> {
+    pub(crate) id: &'a AttachmentId,
     pub(crate) record: &'a Attachment,
     pub(crate) netns: &'a Netns,
     pub(crate) ranges: &'a [Range],
@@ -48,6 +50,11 @@ impl Plan<'_> {
     /// Makes the pair, and the container end ready for use; on an error it may be there in part.
     pub(crate) fn apply(&self, host: &mut Netlink) -> Result<(), Error> {
         let record = self.record;
+        let limiter = record
+            .bandwidth
+            .egress
+            .map(|limit| host.create_ifb(&self.id.limiter(), &record.alias(), &limit));
+        let shaping = Shaping { limit: record.bandwidth.ingress, redirect: limiter.transpose()? };
         let made = host.create_veth(&VethSpec {
             host_name: &record.host_link,
             host_mac: host_mac(&record.addresses),
@@ -58,6 +65,7 @@ impl Plan<'_> {
             alias: &record.alias(),
             bridge: self.bridge,
             hairpin: self.hairpin,
+            shaping,
         });
         let veth = match made {
             Err(error) if error.already_exists() => {
@@ -149,12 +157,30 @@ pub(crate) fn living(host: &mut Netlink) -> Result<Vec<(AttachmentId, Vec<IpAddr
     Ok(links.filter_map(|link| attachment::read_alias(&link.alias?)).collect())
 }
 
-/// Deletes the pair of `id`, if there is one.
+/// The link that limits what the pod of `id` sends; unlike the pair it outlives the namespace.
+///
+/// One without an alias is one that nobody had the time to finish.
+pub(crate) fn limiter(host: &mut Netlink, id: &AttachmentId) -> Result<Option<Link>, NetError> {
+    let is_of = |link: &Link| {
+        let owner = link.alias.as_deref().map(AttachmentId::of_alias);
+        link.kind == Kind::Ifb && owner.is_none_or(|owner| owner.as_ref() == Some(id))
+    };
+    Ok(host.link(&id.limiter())?.filter(is_of))
+}
+
+/// The attachments that have a link, also those whose pods are gone.
+pub(crate) fn owners(host: &mut Netlink) -> Result<Vec<AttachmentId>, NetError> {
+    let links = host.links()?.into_iter();
+    let ours = links.filter(|link| matches!(link.kind, Kind::Veth | Kind::Ifb));
+    Ok(ours.filter_map(|link| AttachmentId::of_alias(&link.alias?)).collect())
+}
+
+/// Deletes all links of `id` that there are.
 pub(crate) fn delete(host: &mut Netlink, id: &AttachmentId) -> Result<(), NetError> {
-    let Some(link) = find(host, id)? else { return Ok(()) };
-    match host.delete_link(link.index) {
-        // Its namespace went meanwhile.
+    let links = [find(host, id)?, limiter(host, id)?];
+    links.into_iter().flatten().try_for_each(|link| match host.delete_link(link.index) {
+        // It went meanwhile, with its namespace.
         Err(error) if error.is_missing() => Ok(()),
         deleted => deleted,
-    }
+    })
 }

@@ -16,6 +16,7 @@ pub mod netns;
 pub mod nft;
 pub mod nftables;
 pub mod route;
+pub mod shaping;
 pub mod sysctl;
 pub mod watch;
 

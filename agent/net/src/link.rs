@@ -8,6 +8,7 @@ use netlink_packet_route::link::{
 use crate::attribute::{attribute, attributes, i32_of, text_of, u32_of};
 use crate::connection::Message;
 use crate::error::During;
+use crate::shaping::Shaping;
 use crate::{Mac, NetError, Netlink, Netns};
 
 mod change;
@@ -48,6 +49,7 @@ pub enum Kind {
     Device,
     Bridge,
     Veth,
+    Ifb,
     Other(String),
 }
 
@@ -85,6 +87,8 @@ pub struct VethSpec<'a> {
     /// Index of the bridge that the host end becomes a port of.
     pub bridge: u32,
     pub hairpin: Hairpin,
+    /// Of the host end.
+    pub shaping: Shaping,
 }
 
 /// Whether a bridge port sends frames back where they came from.
@@ -221,6 +225,7 @@ impl Link {
             self.kind = match text_of(kind).as_str() {
                 "bridge" => Kind::Bridge,
                 "veth" => Kind::Veth,
+                "ifb" => Kind::Ifb,
                 other => Kind::Other(other.to_owned()),
             };
         }

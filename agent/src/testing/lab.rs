@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use common::attachment::{Attachment, AttachmentId};
 use common::names;
 use net::link::{AddrGen, Hairpin, LinkChange, VethSpec};
+use net::shaping::Shaping;
 use net::{Mac, Netlink, Netns};
 use tempfile::TempDir;
 
@@ -110,6 +111,7 @@ fn uplink(netns: &Netns, switch: &Netns) {
         alias: "",
         bridge,
         hairpin: Hairpin::Off,
+        shaping: Shaping::default(),
     };
     let eth0 = outside.create_veth(&spec).unwrap().container;
     let mut inside = netns.run(Netlink::open).unwrap().unwrap();
@@ -168,6 +170,7 @@ impl Pod {
             alias: &record.alias(),
             bridge: bridge.index,
             hairpin: Hairpin::On,
+            shaping: Shaping::default(),
         };
         machine.netlink.create_veth(&spec).unwrap();
         Self { _netns: netns }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use common::attachment::Attachment;
+use common::bandwidth::{Bandwidth, Limit};
 use net::link::{Hairpin, Link};
 use net::{Netlink, Netns};
 use serde_json::Value;
@@ -14,7 +15,7 @@ use serde_json::Value;
 use super::{bury, container_netns, remove, status};
 use crate::error::{During, Error};
 use crate::ranges::Pool;
-use crate::request::{Config, Target};
+use crate::request::{Config, Rates, Target};
 use crate::spec::{self, Made, Version};
 use crate::state::{Claim, Found, State};
 use crate::{bridge, hostports, veth};
@@ -94,6 +95,7 @@ impl Machine {
         let record = self.record(claim, config, addresses)?;
         self.publish(claim, &record)?;
         let plan = veth::Plan {
+            id: &claim.id,
             record: &record,
             netns: &self.netns,
             ranges: &config.ranges,
@@ -136,6 +138,7 @@ impl Machine {
             addresses,
             netns_inode: inode,
             host_ports: config.host_ports.clone(),
+            bandwidth: self.bandwidth(config),
             pending: false,
             pod: None,
         })
@@ -150,6 +153,12 @@ impl Machine {
             }
             published => published,
         }
+    }
+
+    fn bandwidth(&self, config: &Config) -> Bandwidth {
+        let limit = |rate| Limit::new(rate, self.mtu(config));
+        let Rates { ingress, egress } = config.rates;
+        Bandwidth { ingress: ingress.map(limit), egress: egress.map(limit) }
     }
 
     fn mtu(&self, config: &Config) -> u32 {

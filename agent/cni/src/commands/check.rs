@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use common::attachment::Attachment;
+use common::bandwidth::Bandwidth;
 use net::Netlink;
 use net::link::Link;
 use net::netns::Netns;
@@ -25,7 +26,7 @@ pub(crate) fn check(target: &Target, config: &Config, previous: &Value) -> Resul
     let unleased = record.addresses.iter().filter(|&&ip| !state.is_leased(ip, &target.id));
     differences.extend(unleased.map(|ip| format!("{ip} is not leased to {}", target.id)));
     let mut host = Netlink::open()?;
-    let link = outside(&mut host, target, config, &mut differences)?;
+    let link = outside(&mut host, target, &record, config, &mut differences)?;
     inside(&netns, link.as_ref(), &record, config, &mut differences)?;
     differences.extend(hostports::missing(&record)?);
     if differences.is_empty() { Ok(()) } else { Err(Error::Differs(differences)) }
@@ -53,6 +54,7 @@ fn named(previous: &Value, target: &Target, record: &Attachment) -> Vec<String> 
 fn outside(
     host: &mut Netlink,
     target: &Target,
+    record: &Attachment,
     config: &Config,
     differences: &mut Vec<String>,
 ) -> Result<Option<Link>, Error> {
@@ -70,7 +72,30 @@ fn outside(
     } else if link.hairpin.is_some_and(|hairpin| hairpin != config.hairpin) {
         differences.push(format!("hairpin of {name} is not {}", config.hairpin));
     }
+    differences.extend(unlimited(host, &link, target, record)?);
     Ok(Some(link))
+}
+
+/// The directions in which the pod is not limited as it should be.
+fn unlimited(
+    host: &mut Netlink,
+    link: &Link,
+    target: &Target,
+    record: &Attachment,
+) -> Result<Vec<String>, Error> {
+    let Bandwidth { ingress, egress } = record.bandwidth;
+    let outside = host.shaping(link.index)?;
+    let limiter = veth::limiter(host, &target.id)?.filter(|limiter| limiter.up);
+    let sent = match limiter.filter(|limiter| outside.redirect == Some(limiter.index)) {
+        Some(limiter) => host.shaping(limiter.index)?.limit,
+        None => None,
+    };
+    let directions = [("receives", ingress, outside.limit), ("sends", egress, sent)];
+    let wrong = directions.into_iter().filter_map(|(verb, wanted, found)| {
+        let wanted = wanted.filter(|wanted| !found.is_some_and(|found| found.is_about(wanted)))?;
+        Some(format!("what {} {verb} is not limited to {wanted}", target.id))
+    });
+    Ok(wrong.collect())
 }
 
 /// The container end, with its addresses and routes.

@@ -15,7 +15,7 @@ use crate::veth;
 pub(crate) fn gc(valid: &BTreeSet<AttachmentId>, state_dir: &Path) -> Result<(), Error> {
     let mut found = State::at(state_dir).ids()?.into_iter().collect::<BTreeSet<_>>();
     // Those whose files are lost.
-    found.extend(veth::living(&mut Netlink::open()?)?.into_iter().map(|(id, _)| id));
+    found.extend(veth::owners(&mut Netlink::open()?)?);
     let outcomes = found.difference(valid).map(|id| {
         del(id, state_dir).inspect_err(|error| {
             eprintln!("kubenet: cannot remove {id}: {error}");

@@ -11,10 +11,14 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Conf;
+use super::bandwidth::{self, Rates};
 use crate::error::Error;
 
 /// The least MTU, in bytes: RFC 791 and RFC 8200, section 5.
 const LEAST_MTU: PerFamily<u32> = PerFamily { v4: 68, v6: 1280 };
+
+/// What a runtime may say in `runtimeConfig`.
+const CAPABILITIES: [&str; 2] = ["portMappings", "bandwidth"];
 
 /// What ADD, CHECK and STATUS work from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +31,7 @@ pub(crate) struct Config {
     pub(crate) ranges: Vec<Range>,
     pub(crate) state_dir: PathBuf,
     pub(crate) host_ports: Vec<HostPort>,
+    pub(crate) rates: Rates,
 }
 
 /// As CNI's conventions have it ("dynamic plugin specific fields", `portMappings`), or with the
@@ -52,7 +57,7 @@ impl Config {
             Some(Value::Object(fields)) => fields,
             Some(_) => return Err(Error::Config(vec!["runtimeConfig is no object".to_owned()])),
         };
-        let foreign = runtime_config.iter().find(|(key, _)| *key != "portMappings");
+        let foreign = runtime_config.iter().find(|(key, _)| !CAPABILITIES.contains(&key.as_str()));
         let foreign = foreign.map(|(key, value)| (format!("runtimeConfig.{key}"), value));
         let ipam = conf.get("ipam").filter(|ipam| ipam.as_object().is_none_or(|o| !o.is_empty()));
         let ipam = ipam.map(|value| ("ipam".to_owned(), value));
@@ -63,6 +68,7 @@ impl Config {
         mistakes.extend(network_name(&conf).err());
         let mappings = runtime_config.get("portMappings");
         let host_ports = host_ports(mappings, &mut mistakes);
+        let rates = bandwidth::rates(runtime_config.get("bandwidth"), &mut mistakes);
         let plugin = PluginConfig::deserialize(Value::Object(conf));
         let plugin = plugin.map_err(|error| mistakes.push(error.to_string()));
         if let Ok(plugin) = &plugin {
@@ -80,6 +86,7 @@ impl Config {
                 ranges: plugin.ranges,
                 state_dir: plugin.state_dir.into(),
                 host_ports,
+                rates,
             }),
             _ => Err(Error::Config(mistakes)),
         }

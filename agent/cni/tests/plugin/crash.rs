@@ -33,7 +33,10 @@ fn killed(host: &Host, call: &Call<'_>, kind: &str, number: u32) -> bool {
 fn at_each_seam(verb: &str, mut test: impl FnMut(&mut Host, net::Netns)) {
     let mut host = Host::new(&[TINY, IPV6]);
     make_table(&host);
-    host.conf["runtimeConfig"] = json!({ "portMappings": [mapping(8080, 80, "tcp", "")] });
+    host.conf["runtimeConfig"] = json!({
+        "portMappings": [mapping(8080, 80, "tcp", "")],
+        "bandwidth": { "ingressRate": 8_000_000, "egressRate": 8_000_000 },
+    });
     let table = listing(&host);
     let mut seams = 0;
     for kind in KINDS {
@@ -97,7 +100,9 @@ fn a_host_port_stays_its_owners_when_an_add_that_wants_it_is_killed() {
     host.add("owner", &owner).result();
     let table = listing(&host);
     let mut rivals = 0;
-    for (kind, number) in [("sendto", 3), ("sendto", 4), ("sendto", 5), ("rename", 1)] {
+    for (kind, number) in
+        [("sendto", 3), ("sendto", 4), ("sendto", 5), ("sendto", 6), ("rename", 1)]
+    {
         // Its name comes first.
         assert!(killed(&host, &call("ADD", "c1", Some(&pod())), kind, number));
         let entries = fs::read_dir(host.file("attachments")).unwrap();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use net::link::{AddrGen, Hairpin, LinkChange, VethSpec};
 use net::nft;
+use net::shaping::Shaping;
 use net::sysctl::Sysctl;
 use net::{Mac, Netlink, Netns};
 use serde_json::{Value, json};
@@ -78,6 +79,7 @@ fn client(host: &mut Host, addresses: [(&str, &str, u8); 2]) -> Netns {
         alias: "uplink",
         bridge: uplink,
         hairpin: Hairpin::Off,
+        shaping: Shaping::default(),
     });
     let eth0 = veth.unwrap().container;
     let mut inside = client.run(Netlink::open).unwrap().unwrap();

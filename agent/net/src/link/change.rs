@@ -56,6 +56,7 @@ impl Netlink {
         let container = link.peer.map(|peer| peer.index).ok_or_else(Refusal::senseless);
         let container = container.during("find the other end of", spec.host_name);
         let finished = container.and_then(|container| {
+            self.shape(link.index, &spec.shaping)?;
             self.set_link(link.index, &change)?;
             Ok(Veth { host: link.index, container })
         });
@@ -95,7 +96,7 @@ impl Netlink {
     }
 
     /// The link that was made under this name a moment ago: its index comes with no acknowledgement.
-    fn made(&mut self, name: &str) -> Result<super::Link, NetError> {
+    pub(crate) fn made(&mut self, name: &str) -> Result<super::Link, NetError> {
         let gone = || Refusal::from(std::io::Error::from(Errno::ENODEV)).during("find", name);
         self.link(name)?.ok_or_else(gone)
     }

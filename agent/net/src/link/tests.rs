@@ -30,6 +30,7 @@ fn spec(bridge: u32, pod: &Machine) -> VethSpec<'_> {
         alias: "pod a",
         bridge,
         hairpin: Hairpin::On,
+        shaping: Shaping::default(),
     }
 }
 
