@@ -91,6 +91,9 @@ pub fn read_alias(alias: &str) -> Option<(AttachmentId, Vec<IpAddr>)> {
     Some((id, words.filter_map(|word| word.parse().ok()).collect()))
 }
 
+/// `IFALIASZ` without the final NUL (linux/if.h).
+const ALIAS_MAX: usize = 255;
+
 /// Begins the alias of each host link.
 const ALIAS_PREFIX: &str = "kubenet ";
 
@@ -180,6 +183,13 @@ pub struct Pod {
     pub uid: String,
 }
 
+/// `NAMESPACE/NAME`.
+impl fmt::Display for Pod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 const fn is_false(value: &bool) -> bool {
     !*value
@@ -192,13 +202,17 @@ impl Attachment {
         AttachmentId::new(&self.container_id, &self.ifname)
     }
 
-    /// What the host link's alias says: `kubenet CONTAINERID@IFNAME ADDRESS ADDRESS`, which fits the
-    /// kernel's 255 bytes (`IFALIASZ`).
+    /// What the host link's alias says: `kubenet CONTAINERID@IFNAME ADDRESS ADDRESS NAMESPACE/POD`,
+    /// where the pod fits the kernel's 255 bytes (`IFALIASZ`) too.
     pub fn alias(&self) -> String {
         let mut alias = format!("{ALIAS_PREFIX}{}@{}", self.container_id, self.ifname);
         for address in &self.addresses {
             alias.push(' ');
             alias.push_str(&address.to_string());
+        }
+        let pod = self.pod.as_ref().map(|pod| format!(" {pod}")).unwrap_or_default();
+        if alias.len() + pod.len() <= ALIAS_MAX {
+            alias.push_str(&pod);
         }
         alias
     }
@@ -300,6 +314,23 @@ mod tests {
         assert_eq!(AttachmentId::of_alias(&record.alias()), Some(id.clone()));
         assert_eq!(read_alias(&record.alias()), Some((id, record.addresses)));
         assert_eq!(AttachmentId::of_alias("somebody else's"), None);
+    }
+
+    #[test]
+    fn an_alias_names_the_pod_where_there_is_room() {
+        let pod =
+            |name: &str| Pod { namespace: "ns".into(), name: name.into(), uid: String::new() };
+        let record = |name: &str| Attachment {
+            container_id: "c".into(),
+            ifname: "eth0".into(),
+            addresses: vec!["10.0.0.2".parse().unwrap()],
+            pod: Some(pod(name)),
+            ..Attachment::default()
+        };
+        assert_eq!(record("web-0").alias(), "kubenet c@eth0 10.0.0.2 ns/web-0");
+        let addresses = read_alias(&record("10.0.0.3").alias()).unwrap().1;
+        assert_eq!(addresses, record("").addresses);
+        assert_eq!(record(&"p".repeat(250)).alias(), "kubenet c@eth0 10.0.0.2");
     }
 
     #[test]

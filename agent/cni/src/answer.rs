@@ -71,8 +71,8 @@ fn run(
 
 fn kubenet(request: Request, version: Version) -> Result<Option<Value>, Error> {
     match request {
-        Request::Add { target, previous, config } => {
-            return add::add(version, &target, &config, previous).map(Some);
+        Request::Add { target, args, previous, config } => {
+            return add::add(version, &target, args, &config, previous).map(Some);
         }
         Request::Del { id, state_dir } => del::del(&id, &state_dir),
         Request::Check { target, previous, config } => check::check(&target, &config, &previous),

@@ -1,12 +1,20 @@
 //! Why a request is not fulfilled, and the code by which a runtime knows it.
 
-use std::io;
+use std::{fmt, io};
 
 use common::Prefix;
-use common::attachment::AttachmentId;
+use common::attachment::{AttachmentId, Pod};
 use net::NetError;
 use net::netns::NetnsError;
 use net::nftables::ElementsError;
+
+/// Whose something is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Holder {
+    pub(crate) id: AttachmentId,
+    /// Where a runtime has said so.
+    pub(crate) pod: Option<Pod>,
+}
 
 /// What the runtime is told; [`Error::code`] is its reaction to it.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +53,8 @@ pub(crate) enum Error {
     /// ADD: the interface is there. CNI wants a DEL first.
     #[error("{0}")]
     Attached(String),
-    #[error("host port {port} is taken{}", by(.owner.as_ref()))]
-    HostPortTaken { port: String, owner: Option<AttachmentId> },
+    #[error("host port {port} is taken{}", by(.owner.as_deref()))]
+    HostPortTaken { port: String, owner: Option<Box<Holder>> },
     /// CHECK: the attachment is not as ADD left it.
     #[error("{}", .0.join("; "))]
     Differs(Vec<String>),
@@ -73,8 +81,18 @@ impl Error {
     }
 }
 
-fn by(owner: Option<&AttachmentId>) -> String {
-    owner.map(|id| format!(" by {id}")).unwrap_or_default()
+fn by(owner: Option<&Holder>) -> String {
+    owner.map(|owner| format!(" by {owner}")).unwrap_or_default()
+}
+
+/// `NAMESPACE/POD (CONTAINERID@IFNAME)`.
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.pod {
+            Some(pod) => write!(f, "{pod} ({})", self.id),
+            None => write!(f, "{}", self.id),
+        }
+    }
 }
 
 /// Names what failed.

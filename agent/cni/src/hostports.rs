@@ -12,7 +12,7 @@ use common::pods_table::{self, Element, Field};
 use common::{Family, names};
 use net::nftables::{ElementsError, Nftables};
 
-use crate::error::Error;
+use crate::error::{Error, Holder};
 use crate::state::{Lock, State, locked};
 use crate::wait;
 
@@ -57,7 +57,7 @@ pub(crate) fn publish(state: &State, id: &AttachmentId, record: &Attachment) -> 
     match added {
         Some(Added::Conflict(element)) => Err(Error::HostPortTaken {
             port: port_of(&element),
-            owner: owner(state, id, &element)?,
+            owner: owner(state, id, &element)?.map(Box::new),
         }),
         Some(_) => Ok(()),
         None => Err(Error::TryLater(format!("{missing}: kubenet's agent makes it"))),
@@ -130,12 +130,12 @@ fn owner(
     state: &State,
     besides: &AttachmentId,
     element: &Element,
-) -> Result<Option<AttachmentId>, Error> {
+) -> Result<Option<Holder>, Error> {
     for id in state.ids()?.into_iter().filter(|id| id != besides) {
-        let record = state.record(&id)?;
-        let elements = record.iter().flat_map(pods_table::elements);
+        let Some(record) = state.record(&id)? else { continue };
+        let elements = pods_table::elements(&record);
         if elements.into_iter().any(|its| (its.set, &its.key) == (element.set, &element.key)) {
-            return Ok(Some(id));
+            return Ok(Some(Holder { id, pod: record.pod }));
         }
     }
     Ok(None)

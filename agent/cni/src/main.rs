@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         container_id: std::env::var_os("CNI_CONTAINERID"),
         netns: std::env::var_os("CNI_NETNS"),
         ifname: std::env::var_os("CNI_IFNAME"),
+        args: std::env::var_os("CNI_ARGS"),
     };
     if environment.command.is_none() {
         // A person has called it: a runtime always says what it wants.

@@ -14,9 +14,11 @@ use serde_json::{Map, Value};
 use crate::error::Error;
 use crate::spec::Version;
 
+mod args;
 mod bandwidth;
 mod config;
 
+pub(crate) use args::Args;
 pub(crate) use bandwidth::Rates;
 pub(crate) use config::Config;
 
@@ -31,12 +33,14 @@ pub struct Environment {
     pub netns: Option<OsString>,
     /// `CNI_IFNAME`
     pub ifname: Option<OsString>,
+    /// `CNI_ARGS`
+    pub args: Option<OsString>,
 }
 
 /// A request that can be tried.
 #[derive(Debug)]
 pub(crate) enum Request {
-    Add { target: Target, previous: Option<Value>, config: Config },
+    Add { target: Target, args: Args, previous: Option<Value>, config: Config },
     Del { id: AttachmentId, state_dir: PathBuf },
     Check { target: Target, previous: Value, config: Config },
     Gc { valid: BTreeSet<AttachmentId>, state_dir: PathBuf },
@@ -90,7 +94,7 @@ impl Verb {
 /// What the environment alone tells of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
-    Add(Target),
+    Add(Target, Args),
     Del(AttachmentId),
     Check(Target),
     Gc,
@@ -152,21 +156,26 @@ impl Call {
         if matches!(verb, Verb::Add | Verb::Check) && netns.is_none() {
             mistakes.push("CNI_NETNS is missing".to_owned());
         }
+        // What only ADD heeds hinders no DEL.
+        let args = match verb {
+            Verb::Add => Args::parse(&text(environment.args.as_ref()), &mut mistakes),
+            _ => Args::default(),
+        };
         let target = id.clone().zip(netns).map(|(id, netns)| Target { id, netns });
         let call = match verb {
-            Verb::Add => target.map(Self::Add),
+            Verb::Add => target.map(|target| Self::Add(target, args)),
             Verb::Del => id.map(Self::Del),
             Verb::Check => target.map(Self::Check),
             Verb::Gc => Some(Self::Gc),
             Verb::Status => Some(Self::Status),
             Verb::Version => Some(Self::Version),
         };
-        call.ok_or(Error::Environment(mistakes))
+        call.filter(|_| mistakes.is_empty()).ok_or(Error::Environment(mistakes))
     }
 
     const fn verb(&self) -> Verb {
         match self {
-            Self::Add(_) => Verb::Add,
+            Self::Add(..) => Verb::Add,
             Self::Del(_) => Verb::Del,
             Self::Check(_) => Verb::Check,
             Self::Gc => Verb::Gc,
@@ -208,8 +217,9 @@ impl Request {
     pub(crate) fn parse(call: Call, mut conf: Conf) -> Result<Self, Error> {
         let previous = conf.remove("prevResult").filter(|previous| !previous.is_null());
         Ok(match call {
-            Call::Add(target) => {
-                Self::Add { target, previous: object(previous)?, config: Config::parse(conf)? }
+            Call::Add(target, args) => {
+                let previous = object(previous)?;
+                Self::Add { target, args, previous, config: Config::parse(conf)? }
             }
             Call::Check(target) => {
                 let previous = object(previous)?.ok_or_else(|| {

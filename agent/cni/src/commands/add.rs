@@ -13,9 +13,9 @@ use net::{Netlink, Netns};
 use serde_json::Value;
 
 use super::{bury, container_netns, remove, status};
-use crate::error::{During, Error};
+use crate::error::{During, Error, Holder};
 use crate::ranges::Pool;
-use crate::request::{Config, Rates, Target};
+use crate::request::{Args, Config, Rates, Target};
 use crate::spec::{self, Made, Version};
 use crate::state::{Claim, Found, State};
 use crate::{bridge, hostports, veth};
@@ -34,6 +34,7 @@ struct Machine {
 pub(crate) fn add(
     version: Version,
     target: &Target,
+    args: Args,
     config: &Config,
     previous: Option<Value>,
 ) -> Result<Value, Error> {
@@ -47,7 +48,7 @@ pub(crate) fn add(
     let state = State::open(&config.state_dir, || Ok(veth::living(&mut host)?))?;
     let mut machine = Machine { host, bridge, state, netns };
     let claim = machine.claim(target)?;
-    let attached = machine.attach(&claim, config);
+    let attached = machine.attach(&claim, config, args);
     if attached.is_err()
         && let Err(error) = remove(&mut machine.host, &machine.state, &claim)
     {
@@ -75,7 +76,9 @@ impl Machine {
             }
             let id = &target.id;
             return Err(Error::Attached(if veth::is_of(&link, id) {
-                format!("{id} is attached already: DEL comes before another ADD")
+                let pod = self.state.record(id)?.and_then(|record| record.pod);
+                let holder = Holder { id: id.clone(), pod };
+                format!("{holder} is attached already: DEL comes before another ADD")
             } else {
                 format!("the name {} for the host link of {id} is taken", link.name)
             }));
@@ -89,10 +92,10 @@ impl Machine {
         self.state.claim(&target.id).map(|(claim, _)| claim)
     }
 
-    fn attach(&mut self, claim: &Claim, config: &Config) -> Result<Attachment, Error> {
+    fn attach(&mut self, claim: &Claim, config: &Config, args: Args) -> Result<Attachment, Error> {
         let addresses = config.ranges.iter().map(|&range| self.reserve(claim, range.into()));
         let addresses = addresses.collect::<Result<_, _>>()?;
-        let record = self.record(claim, config, addresses)?;
+        let record = Attachment { pod: args.pod, ..self.record(claim, config, addresses)? };
         self.publish(claim, &record)?;
         let plan = veth::Plan {
             id: &claim.id,
@@ -148,7 +151,7 @@ impl Machine {
     fn publish(&mut self, claim: &Claim, record: &Attachment) -> Result<(), Error> {
         match hostports::publish(&self.state, &claim.id, record) {
             Err(Error::HostPortTaken { owner: Some(owner), .. }) => {
-                bury(&mut self.host, &self.state, &owner)?;
+                bury(&mut self.host, &self.state, &owner.id)?;
                 hostports::publish(&self.state, &claim.id, record)
             }
             published => published,

@@ -17,7 +17,7 @@ const LO: &str = "lo";
 /// Answers a call; DEL leaves `lo` to end with its namespace.
 pub(crate) fn run(call: Call, version: Version, mut conf: Conf) -> Result<Option<Value>, Error> {
     match call {
-        Call::Add(target) => {
+        Call::Add(target, _) => {
             let previous = conf.remove("prevResult").filter(|previous| !previous.is_null());
             add(version, &target, previous).map(Some)
         }

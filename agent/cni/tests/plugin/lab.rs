@@ -52,6 +52,7 @@ pub(crate) struct Call<'a> {
     pub(crate) id: &'a str,
     pub(crate) ifname: &'a str,
     pub(crate) netns: Option<String>,
+    pub(crate) args: &'a str,
 }
 
 impl Host {
@@ -105,6 +106,7 @@ impl Host {
             ("CNI_IFNAME", call.ifname),
             ("CNI_NETNS", call.netns.as_deref().unwrap_or_default()),
             ("CNI_PATH", "/opt/cni/bin"),
+            ("CNI_ARGS", call.args),
         ];
         command.envs(variables.into_iter().filter(|(_, value)| !value.is_empty()));
         let mut child = self.netns.run(|| command.spawn().unwrap()).unwrap();
@@ -237,7 +239,7 @@ impl Outcome {
 /// A call for `eth0` of container `id`.
 pub(crate) fn call<'a>(verb: &'a str, id: &'a str, netns: Option<&Netns>) -> Call<'a> {
     let program = Path::new(env!("CARGO_BIN_EXE_kubenet"));
-    Call { program, verb, id, ifname: "eth0", netns: netns.map(path) }
+    Call { program, verb, id, ifname: "eth0", netns: netns.map(path), args: "" }
 }
 
 /// Where another process finds the namespace that this one holds open.

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test can't do is its failure")]
 
 mod add;
+mod args;
 mod bandwidth;
 mod check;
 mod crash;
