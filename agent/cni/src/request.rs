@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::error::Error;
-use crate::spec::Version;
+use crate::spec::{self, Version};
 
 mod args;
 mod bandwidth;
@@ -84,7 +84,7 @@ impl Verb {
     /// The version of CNI that brought it.
     const fn since(self) -> Version {
         match self {
-            Self::Add | Self::Del | Self::Version => Version::V0_3_1,
+            Self::Add | Self::Del | Self::Version => Version::V0_1_0,
             Self::Check => Version::V0_4_0,
             Self::Gc | Self::Status => Version::V1_1_0,
         }
@@ -218,8 +218,17 @@ impl Request {
         let previous = conf.remove("prevResult").filter(|previous| !previous.is_null());
         Ok(match call {
             Call::Add(target, args) => {
-                let previous = object(previous)?;
-                Self::Add { target, args, previous, config: Config::parse(conf)? }
+                let (version, previous) = (version(&conf)?, object(previous)?);
+                let config = Config::parse(conf)?;
+                let before = previous.as_ref();
+                let full = before.and_then(|it| spec::without_room(version, it, &config.ranges));
+                if let Some(family) = full {
+                    let version = version.as_str();
+                    return Err(Error::Config(vec![format!(
+                        "prevResult has an {family} address, and CNI {version} has room for one"
+                    )]));
+                }
+                Self::Add { target, args, previous, config }
             }
             Call::Check(target) => {
                 let previous = object(previous)?.ok_or_else(|| {

@@ -12,6 +12,10 @@ use serde_json::{Value, json};
 /// A version of the CNI specification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Version {
+    V0_1_0,
+    V0_2_0,
+    /// The first with interfaces, and with more than one address of a family.
+    V0_3_0,
     V0_3_1,
     /// The first with CHECK.
     V0_4_0,
@@ -22,7 +26,15 @@ pub(crate) enum Version {
 }
 
 impl Version {
-    pub(crate) const ALL: [Self; 4] = [Self::V0_3_1, Self::V0_4_0, Self::V1_0_0, Self::V1_1_0];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::V0_1_0,
+        Self::V0_2_0,
+        Self::V0_3_0,
+        Self::V0_3_1,
+        Self::V0_4_0,
+        Self::V1_0_0,
+        Self::V1_1_0,
+    ];
     pub(crate) const NEWEST: Self = Self::V1_1_0;
 
     pub(crate) fn parse(text: &str) -> Option<Self> {
@@ -31,6 +43,9 @@ impl Version {
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
+            Self::V0_1_0 => "0.1.0",
+            Self::V0_2_0 => "0.2.0",
+            Self::V0_3_0 => "0.3.0",
             Self::V0_3_1 => "0.3.1",
             Self::V0_4_0 => "0.4.0",
             Self::V1_0_0 => "1.0.0",
@@ -85,6 +100,12 @@ pub(crate) fn added(version: Version, previous: Option<Value>, made: &Made<'_>) 
     if let Some(fields) = result.as_object_mut() {
         fields.insert("cniVersion".to_owned(), version.as_str().into());
     }
+    if version < Version::V0_3_0 {
+        for (address, range) in made.addresses() {
+            result[key_until_0_2_0(address.into())] = Made::until_0_2_0(address, range);
+        }
+        return result;
+    }
     let before = result.get("interfaces").and_then(Value::as_array).map_or(0, Vec::len);
     append(&mut result, "interfaces", made.interfaces(version));
     append(&mut result, "ips", made.ips(version, before + 2));
@@ -96,10 +117,18 @@ pub(crate) fn added(version: Version, previous: Option<Value>, made: &Made<'_>) 
 ///
 /// As of the reference plugin: the addresses are those that the kernel gives `lo`.
 pub(crate) fn loopback(version: Version, ifname: &str, netns: &Path, ips: &[IpAddr]) -> Value {
+    let length = |ip: IpAddr| if ip.is_ipv4() { 8 } else { 128 };
+    if version < Version::V0_3_0 {
+        let mut result = json!({ "cniVersion": version.as_str(), "dns": {} });
+        for &ip in ips {
+            result[key_until_0_2_0(ip.into())] = json!({ "ip": format!("{ip}/{}", length(ip)) });
+        }
+        return result;
+    }
     let ips = ips.iter().map(|&ip| Ip {
         version: family_of(version, ip),
         interface: 0,
-        address: format!("{ip}/{}", if ip.is_ipv4() { 8 } else { 128 }),
+        address: format!("{ip}/{}", length(ip)),
         gateway: None,
     });
     let ips = ips.collect::<Vec<_>>();
@@ -128,27 +157,56 @@ impl Made<'_> {
         interfaces.iter().map(|interface| json!(interface)).collect()
     }
 
-    fn ips(&self, version: Version, interface: usize) -> Vec<Value> {
-        let addresses = self.record.addresses.iter();
-        let ips = addresses.filter_map(|&address| {
+    /// Each address with its range.
+    fn addresses(&self) -> impl Iterator<Item = (IpAddr, &Range)> {
+        self.record.addresses.iter().filter_map(|&address| {
             let range = self.ranges.iter().find(|range| range.subnet.contains(address))?;
-            Some(Ip {
-                version: family_of(version, address),
-                interface,
-                address: format!("{address}/{}", range.subnet.length()),
-                gateway: Some(range.gateway),
-            })
+            Some((address, range))
+        })
+    }
+
+    fn ips(&self, version: Version, interface: usize) -> Vec<Value> {
+        let ips = self.addresses().map(|(address, range)| Ip {
+            version: family_of(version, address),
+            interface,
+            address: format!("{address}/{}", range.subnet.length()),
+            gateway: Some(range.gateway),
         });
         ips.map(|ip| json!(ip)).collect()
     }
 
-    fn routes(&self) -> Vec<Value> {
-        let default = |range: &Range| {
-            let destination = default_route(range.subnet.family());
-            json!({ "dst": destination.to_string(), "gw": range.gateway })
-        };
-        self.ranges.iter().map(default).collect()
+    fn until_0_2_0(address: IpAddr, range: &Range) -> Value {
+        json!({
+            "ip": format!("{address}/{}", range.subnet.length()),
+            "gateway": range.gateway,
+            "routes": [route(range)],
+        })
     }
+
+    fn routes(&self) -> Vec<Value> {
+        self.ranges.iter().map(route).collect()
+    }
+}
+
+/// The default route by `range`.
+fn route(range: &Range) -> Value {
+    let destination = default_route(range.subnet.family());
+    json!({ "dst": destination.to_string(), "gw": range.gateway })
+}
+
+/// Until 0.2.0 a result has room for one address of each family.
+const fn key_until_0_2_0(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip4",
+        Family::V6 => "ip6",
+    }
+}
+
+/// Whose place in the result `previous` has taken, of the families of `ranges`.
+pub(crate) fn without_room(version: Version, previous: &Value, ranges: &[Range]) -> Option<Family> {
+    let mut families = ranges.iter().map(|range| range.subnet.family());
+    let taken = families.find(|&family| !previous[key_until_0_2_0(family)].is_null());
+    taken.filter(|_| version < Version::V0_3_0)
 }
 
 /// `0.0.0.0/0` or `::/0`.

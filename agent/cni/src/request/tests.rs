@@ -101,8 +101,9 @@ fn what_is_no_object_is_refused() {
 fn only_versions_that_we_speak_are_taken() {
     let check = |version: Value| super::version(&changed(&json!({ "cniVersion": version })));
     assert_eq!(check("0.3.1".into()).unwrap(), Version::V0_3_1);
-    refused(check(Value::Null), 1, &["\"0.1.0\"", "1.1.0"]);
-    refused(check("9.9.9".into()), 1, &["\"9.9.9\"", "0.3.1, 0.4.0, 1.0.0, 1.1.0"]);
+    assert_eq!(check(Value::Null).unwrap(), Version::V0_1_0);
+    let all = "0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0";
+    refused(check("9.9.9".into()), 1, &["\"9.9.9\"", all]);
     refused(check(json!(1)), 7, &["cniVersion"]);
 }
 
@@ -113,7 +114,7 @@ fn a_verb_is_refused_before_its_version() {
             assert_eq!(call.check_version(version).is_ok(), version >= since, "{version:?}");
         }
     };
-    check(add(), Version::V0_3_1);
+    check(add(), Version::V0_1_0);
     check(Call::Check(Target { id: "c@e".parse().unwrap(), netns: "/n".into() }), Version::V0_4_0);
     check(Call::Status, Version::V1_1_0);
     check(Call::Gc, Version::V1_1_0);
@@ -144,6 +145,17 @@ fn every_mistake_of_the_configuration_is_named() {
     check(json!({ "ranges": [range, range] }), 7, &["2 of IPv4"]);
     check(json!({ "prevResult": [] }), 7, &["prevResult"]);
     check(json!({ "type": null }), 7, &["type"]);
+}
+
+#[test]
+fn an_old_result_has_no_room_for_a_second_address() {
+    let parse = |version: &str, previous: &Value| {
+        let changes = json!({ "cniVersion": version, "prevResult": previous });
+        Request::parse(add(), changed(&changes))
+    };
+    let (there, other) = (json!({ "ip6": { "ip": "fd00::1/64" } }), json!({ "ip6": null }));
+    refused(parse("0.2.0", &there), 7, &["an IPv6 address", "CNI 0.2.0"]);
+    assert!(parse("0.2.0", &other).is_ok() && parse("0.3.0", &there).is_ok());
 }
 
 #[test]

@@ -36,15 +36,34 @@ fn versions_are_known_by_their_text() {
     for version in Version::ALL {
         assert_eq!(Version::parse(version.as_str()), Some(version));
     }
-    for unknown in ["", "0.1.0", "0.3.0", "1.1", "1.1.0 ", "9.9.9"] {
+    for unknown in ["", "0.1", "0.2.1", "1.1", "1.1.0 ", "9.9.9"] {
         assert_eq!(Version::parse(unknown), None);
     }
     assert!(Version::ALL.is_sorted() && Version::ALL.last() == Some(&Version::NEWEST));
 }
 
 #[test]
+fn until_0_2_0_there_is_one_address_of_a_family() {
+    for version in ["0.1.0", "0.2.0"] {
+        let expected = json!({
+            "cniVersion": version,
+            "ip4": {
+                "ip": "10.244.1.5/24", "gateway": "10.244.1.1",
+                "routes": [{ "dst": "0.0.0.0/0", "gw": "10.244.1.1" }],
+            },
+            "ip6": {
+                "ip": "fd00:1::5/64", "gateway": "fd00:1::1",
+                "routes": [{ "dst": "::/0", "gw": "fd00:1::1" }],
+            },
+            "dns": {},
+        });
+        assert_eq!(result(version, None), expected);
+    }
+}
+
+#[test]
 fn before_1_0_0_an_address_says_its_family() {
-    for version in ["0.3.1", "0.4.0"] {
+    for version in ["0.3.0", "0.3.1", "0.4.0"] {
         let expected = json!({
             "cniVersion": version,
             "interfaces": [
@@ -105,6 +124,10 @@ fn lo_has_its_own_addresses() {
         "dns": {},
     });
     assert_eq!(loopback(Version::V0_3_1, "lo", Path::new("/run/netns/c"), &ips), expected);
+    let expected = json!({
+        "cniVersion": "0.2.0", "ip4": { "ip": "127.0.0.1/8" }, "ip6": { "ip": "::1/128" }, "dns": {},
+    });
+    assert_eq!(loopback(Version::V0_2_0, "lo", Path::new("/run/netns/c"), &ips), expected);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::lab::{Host, IPV4, IPV6, Outcome, call, path, pod, round_trip};
 /// Duplicate address detection takes a second, and so does the repetition of a lost solicitation.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
-const VERSIONS: [&str; 4] = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"];
+const VERSIONS: [&str; 7] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
 #[test]
 fn pods_reach_each_other_and_the_gateway_at_once() {
@@ -103,11 +103,21 @@ fn each_version_gets_its_result() {
         let conf = host.conf(&json!({ "cniVersion": version }));
         let result = host.call("ADD", version, Some(&pod), &conf).result();
         assert_eq!(result["cniVersion"], version);
+        if version < "0.3" {
+            let length = |key| result[key]["ip"].as_str().unwrap().split('/').nth(1);
+            assert_eq!(["ip4", "ip6"].map(length), [Some("24"), Some("64")], "{result}");
+            host.call("DEL", version, Some(&pod), &conf).succeeded();
+            continue;
+        }
         let families = result["ips"].as_array().unwrap().iter().map(|ip| ip.get("version"));
         let expected = if version < "1" { [Some("4"), Some("6")] } else { [None, None] };
         assert!(families.map(|version| version.and_then(Value::as_str)).eq(expected), "{result}");
         host.call("DEL", version, Some(&pod), &conf).succeeded();
     }
+    // Without a version it is the first.
+    let mut conf = host.conf.clone();
+    conf.as_object_mut().unwrap().remove("cniVersion");
+    assert_eq!(host.call("ADD", "c1", Some(&pod()), &conf).result()["cniVersion"], "0.1.0");
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn fields_that_are_missing_or_wrong_are_named() {
     check(json!({ "cniVersion": 1 }), 7, &["cniVersion"]);
     let mut conf = host.conf.clone();
     conf.as_object_mut().unwrap().remove("cniVersion");
-    host.call("ADD", "c1", Some(&pod), &conf).failed(1, &["0.1.0"]);
+    host.call("CHECK", "c1", Some(&pod), &conf).failed(1, &["0.1.0"]);
     assert_eq!(host.traces(), [""; 0]);
 }
 

@@ -55,7 +55,8 @@ fn versions_are_told_to_whoever_asks() {
     let check = |stdin: &str, version: &str| {
         let outcome = host.run(&crate::lab::call("VERSION", "", None), stdin.as_bytes());
         let expected: Value = json!({
-            "cniVersion": version, "supportedVersions": ["0.3.1", "0.4.0", "1.0.0", "1.1.0"],
+            "cniVersion": version,
+            "supportedVersions": ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"],
         });
         assert_eq!(outcome.result(), expected);
     };
