@@ -10,6 +10,7 @@ pub mod cni_config;
 pub mod events;
 pub mod firewall;
 pub mod health;
+pub mod ipam;
 pub mod machine;
 pub mod mtu;
 pub mod nodes;

@@ -106,12 +106,18 @@ impl Paths {
 
     /// The records of all attachments.
     pub fn records(&self) -> io::Result<Records> {
-        let directory = self.state.join(names::ATTACHMENTS);
+        Records::read(&self.state.join(names::ATTACHMENTS))
+    }
+}
+
+impl Records {
+    /// Those in `directory`, which may be missing.
+    pub(crate) fn read(directory: &Path) -> io::Result<Self> {
         let entries = match directory.read_dir() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Records::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             entries => entries?,
         };
-        let mut records = Records::default();
+        let mut records = Self::default();
         for entry in entries {
             let entry = entry?;
             // Only a complete record has its attachment's name.
@@ -121,9 +127,7 @@ impl Paths {
         }
         Ok(records)
     }
-}
 
-impl Records {
     /// One that is gone by now is as good as none.
     fn add(&mut self, path: &Path) {
         let Some(text) = net::file::read(path).transpose() else { return };

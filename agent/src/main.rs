@@ -1,25 +1,60 @@
-//! kubenet-agent: parses its flags, starts logging, runs.
+//! kubenet-agent: parses its flags, starts logging, runs; or answers `ipam`.
 
 use std::process::ExitCode;
 
-use agent::run;
-use agent::settings::Flags;
+use agent::settings::{Flags, Settings};
+use agent::{ipam, run};
+use clap::{Parser, Subcommand};
+use common::names;
+use process::settings::Mistakes;
 use process::{settings, telemetry};
 use tracing::error;
+
+/// kubenet-agent: one machine's part of the pod network.
+#[derive(Debug, Parser)]
+#[command(name = names::AGENT, version = common::version(), args_conflicts_with_subcommands = true)]
+struct CommandLine {
+    #[command(flatten)]
+    flags: Flags,
+
+    #[command(subcommand)]
+    tool: Option<Tool>,
+}
+
+/// What it does instead of running.
+#[derive(Debug, Subcommand)]
+enum Tool {
+    Ipam(ipam::Flags),
+}
+
+enum Task {
+    Run(Box<Settings>),
+    Ipam(ipam::Flags),
+}
+
+impl CommandLine {
+    fn check(self) -> Result<Task, Mistakes> {
+        match self.tool {
+            Some(Tool::Ipam(flags)) => Ok(Task::Ipam(flags)),
+            None => self.flags.check().map(Box::new).map(Task::Run),
+        }
+    }
+}
 
 /// One thread for the API server's events; rounds block one of their own.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let settings = match settings::parse(Flags::check) {
-        Ok(settings) => settings,
+    let outcome = match settings::parse(CommandLine::check) {
+        Ok(Task::Run(settings)) => {
+            telemetry::init(settings.shared.log_format);
+            run::run(*settings).await.map(|()| ExitCode::SUCCESS).inspect_err(|error| {
+                error!("{error:#}");
+            })
+        }
+        Ok(Task::Ipam(flags)) => ipam::run(&flags).inspect_err(|error| {
+            eprintln!("{}: {error:#}", names::AGENT);
+        }),
         Err(code) => return code,
     };
-    telemetry::init(settings.shared.log_format);
-    match run::run(settings).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            error!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome.unwrap_or(ExitCode::FAILURE)
 }

@@ -42,6 +42,9 @@ pub const STATE_DIR: &str = "/run/kubenet";
 /// Records of attachments, under [`STATE_DIR`]; a name with an '@' is that of a complete record.
 pub const ATTACHMENTS: &str = "attachments";
 
+/// Records of attachments that are being removed, under [`STATE_DIR`], by the same names.
+pub const TOMBSTONES: &str = "tombstones";
+
 /// A file for each attachment, under [`STATE_DIR`], that is locked by whoever works on it.
 pub const CLAIMS: &str = "claims";
 

@@ -9,6 +9,7 @@ mod connection;
 pub mod error;
 pub mod events;
 pub mod file;
+pub mod holders;
 pub mod link;
 pub mod mac;
 pub mod netlink;
