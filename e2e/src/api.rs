@@ -156,15 +156,18 @@ impl Drop for Observer {
     }
 }
 
-fn netns(process: u32) -> Result<Netns> {
+/// The network of a process.
+pub(crate) fn netns(process: u32) -> Result<Netns> {
     Ok(Netns::open(Path::new(&format!("/proc/{process}/ns/net")))?)
 }
 
-fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+/// Waits for `future` on this thread.
+pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
 }
 
-async fn connect(kubeconfig: &Path) -> Result<Client> {
+/// A client as `kubeconfig` says.
+pub(crate) async fn connect(kubeconfig: &Path) -> Result<Client> {
     let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     Ok(Client::try_from(config)?)

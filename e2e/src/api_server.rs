@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kube::ResourceExt;
-use nix::sys::signal::Signal;
+use parking_lot::Mutex;
 
 use crate::api::Observer;
 use crate::fake;
@@ -29,8 +29,7 @@ pub struct ApiServer {
     pub observer: Observer,
     pub place: Place,
     pub admin: PathBuf,
-    /// None while it is being started again.
-    process: Option<Process>,
+    process: Mutex<Process>,
     program: PathBuf,
     arguments: Vec<OsString>,
     kubectl: PathBuf,
@@ -67,17 +66,17 @@ impl ApiServer {
         wait_until_ready(&place, &admin, &kubectl)?;
         let observer = Observer::start(place.init, &admin)?;
         let cache = traces.folder().join("kubectl-cache");
-        let process = Some(process);
+        let process = Mutex::new(process);
         let this = Self { observer, place, admin, process, program, arguments, kubectl, cache };
         this.apply(include_str!("../manifests/rbac.yaml"))?;
         Ok(this)
     }
 
     /// Kills it, and starts it again on what etcd has; it is not ready yet.
-    pub fn restart(&mut self) -> Result<()> {
-        let process = self.process.take().context("no API server runs")?;
-        process.end(Signal::SIGKILL)?;
-        self.process = Some(start(&self.place, &self.program, &self.arguments)?);
+    pub fn restart(&self) -> Result<()> {
+        let mut process = self.process.lock();
+        process.kill()?;
+        *process = start(&self.place, &self.program, &self.arguments)?;
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use net::Netns;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 
 use crate::program::{command, output};
 use crate::traces::{Trace, Traces};
@@ -176,11 +176,31 @@ impl Process {
         })
     }
 
+    /// Kills it, and waits for the end.
+    pub fn kill(&mut self) -> Result<()> {
+        self.signal(Signal::SIGKILL)
+    }
+
     /// Sends `signal` and waits for the end.
     pub fn end(mut self, signal: Signal) -> Result<()> {
+        self.signal(signal)
+    }
+
+    fn signal(&mut self, signal: Signal) -> Result<()> {
         kill(Pid::from_raw(self.pid.cast_signed()), signal)?;
         eventually(&format!("{} ends", self.name), PATIENCE, || Ok(self.entry.try_wait()?))
             .map(drop)
+    }
+
+    /// What it has computed so far: fields 14 and 15 of proc(5)'s /proc/PID/stat, in clock ticks.
+    pub fn cpu(&self) -> Result<Duration> {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
+        // The program's name, in parentheses, may hold spaces.
+        let fields = text.rsplit_once(") ").map(|(_, fields)| fields.split(' ').skip(11).take(2));
+        let ticks = fields.into_iter().flatten().map(str::parse::<u32>);
+        let ticks = ticks.sum::<Result<u32, _>>()?;
+        let a_second = sysconf(SysconfVar::CLK_TCK)?.context("no clock ticks")?;
+        Ok(Duration::from_secs(ticks.into()) / u32::try_from(a_second)?)
     }
 
     /// A field of /proc/PID/status in KiB, as `VmRSS`.

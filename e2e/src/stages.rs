@@ -13,8 +13,8 @@ use crate::say::say;
 use crate::traces::{Logs, Traces};
 use crate::{host, lab};
 
-/// The test program that needs a whole lab.
-const SCENARIOS: &str = "scenarios";
+/// The test programs that need an API server, or a whole lab.
+const LABS: [&str; 2] = ["controller", "scenarios"];
 
 /// What all of it may take once everything is built, and on a new machine.
 const WARM: Duration = Duration::from_mins(20);
@@ -93,7 +93,7 @@ fn programs(traces: &Traces) -> Result<()> {
 /// What cargo knows of the workspace.
 struct Workspace {
     crates: Vec<String>,
-    /// Test programs of this crate, but for the scenarios.
+    /// Test programs of this crate, but for those of a lab.
     tests: Vec<String>,
 }
 
@@ -105,7 +105,8 @@ impl Workspace {
         let packages = metadata["packages"].as_array().cloned().unwrap_or_default();
         let own = packages.iter().find(|package| package["name"] == env!("CARGO_PKG_NAME"));
         let targets = own.and_then(|own| own["targets"].as_array()).into_iter().flatten();
-        let tests = targets.filter(|t| t["kind"][0] == "test" && t["name"] != SCENARIOS);
+        let tests =
+            targets.filter(|t| t["kind"][0] == "test" && !LABS.iter().any(|lab| t["name"] == *lab));
         Ok(Self { crates: names(packages.iter()), tests: names(tests) })
     }
 }
@@ -138,6 +139,12 @@ fn stages(workspace: &Workspace) -> Vec<Stage> {
         ),
         Stage::new("unit, namespace and process tests", tests, 240, Wanted::Tests),
         Stage::new("house rules, and the lab's own tests", &own, 60, Wanted::Tests),
+        Stage::new(
+            "controller, on a real API server",
+            "test -p e2e --locked --test controller",
+            150,
+            Wanted::Tests,
+        ),
         Stage::new(
             "scenarios on real kubelets",
             "test -p e2e --locked --test scenarios",

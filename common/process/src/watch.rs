@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use kube::core::{Resource, ResourceExt, Status};
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{DefaultBackoff, Event};
 use serde::de::DeserializeOwned;
 use tracing::{debug, warn};
@@ -83,7 +84,7 @@ enum Trouble {
 ///
 /// It begins with `Init`, one `InitApply` for each object, `InitDone`; these come again whenever
 /// changes may have been missed. Errors are logged and followed by a pause that grows up to half a
-/// minute; the connection is dead after [`SILENCE`].
+/// minute while nothing comes in between; the connection is dead after [`SILENCE`].
 pub fn watch<K>(api: Api<K>) -> impl Stream<Item = Event<K>> + Send
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
@@ -194,7 +195,14 @@ where
         version: String,
         mut events: Events<K>,
     ) -> (Option<Event<K>>, State<K>) {
-        let trouble = match received(&mut events).await {
+        let received = received(&mut events).await;
+        if let Ok(Some(event)) = &received
+            && !matches!(event, WatchEvent::Error(_))
+        {
+            // What breaks off now and then, and brings news in between, is no outage.
+            self.backoff.reset();
+        }
+        let trouble = match received {
             Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
                 let version = object.resource_version().unwrap_or(version);
                 return (Some(Event::Apply(object)), State::Watching { version, events });

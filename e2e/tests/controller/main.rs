@@ -1,0 +1,59 @@
+//! The controller on a real API server, beside the real kube-controller-manager: no machines.
+//!
+//! See [`e2e::claims`].
+
+mod differential;
+mod faults;
+mod play;
+mod script;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use e2e::api_server::{self, ApiServer};
+use e2e::artifacts;
+use e2e::claims::{self, Claim};
+use e2e::host;
+use e2e::kubernetes::Kubernetes;
+use e2e::network::Switch;
+use e2e::node_ipam::Programs;
+use e2e::pki::Pki;
+use e2e::traces::Traces;
+
+/// An API server and no Node.
+struct World {
+    api: ApiServer,
+    programs: Programs,
+    /// What the API server's place is plugged into.
+    _switch: Switch,
+}
+
+const CLAIMS: &[Claim<World>] = &[
+    (
+        "nodes_that_come_one_by_one_get_what_kube_controller_manager_gives",
+        differential::same_pod_cidrs,
+    ),
+    ("a_lost_reply_changes_no_choice_and_loses_no_block", faults::lost_replies),
+    ("a_server_that_asks_for_patience_gets_it", faults::too_many_requests),
+    ("at_most_24_patches_are_under_way", faults::at_most_so_many_at_once),
+    ("internal_errors_lose_no_block", faults::internal_errors),
+    ("a_watch_that_is_cut_each_second_misses_nothing", faults::watches_cut),
+    ("a_version_that_is_gone_misses_nothing", faults::gone),
+    ("nothing_is_given_before_a_slow_list_is_there", faults::slow_list),
+    ("an_api_server_that_is_killed_loses_no_block", faults::server_restart),
+];
+
+fn main() -> ExitCode {
+    claims::prove(CLAIMS, world)
+}
+
+fn world(traces: &Traces) -> Result<World> {
+    host::prepare(traces)?;
+    let kubernetes = Kubernetes::find_or_build(traces)?;
+    let artifacts = artifacts::build(traces)?;
+    let pki = Pki::new(&traces.folder().join("pki"), &api_server::url())?;
+    let switch = Switch::open(traces, &artifacts.probe)?;
+    let api = ApiServer::start(traces, &switch, &pki, &kubernetes, &artifacts.probe)?;
+    let programs = Programs::find(&artifacts, &kubernetes, &pki, &api)?;
+    Ok(World { api, programs, _switch: switch })
+}

@@ -1,0 +1,161 @@
+//! One allocator, and what becomes of Nodes that come and go one by one.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use common::Prefix;
+use e2e::api_server::ApiServer;
+use e2e::fake;
+use e2e::node_ipam::{NodeIpam, Programs, metric};
+use e2e::place::Process;
+use k8s_openapi::api::core::v1::{Event, Node};
+use kube::api::{DeleteParams, ListParams};
+use kube::{Api, Client, ResourceExt};
+
+use crate::script::{Action, Cluster, Given};
+
+/// Until all is as it should be after a step; a Node that waits is tried again later and later.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// An allocator at work on a cluster that has no Nodes at first; it ends with this.
+pub(crate) struct Play<'a> {
+    api: &'a ApiServer,
+    programs: Programs,
+    which: NodeIpam,
+    cluster: Cluster,
+    process: Process,
+}
+
+impl<'a> Play<'a> {
+    pub(crate) fn begin(
+        api: &'a ApiServer,
+        programs: Programs,
+        which: NodeIpam,
+        cluster: &Cluster,
+    ) -> Result<Self> {
+        api.delete_fakes()?;
+        let process = programs.start(which, &api.place, &cluster.flags())?;
+        Ok(Self { api, programs, which, cluster: cluster.clone(), process })
+    }
+
+    /// Does it, and returns what all Nodes have once nothing is left to be done.
+    pub(crate) fn step(&mut self, action: &Action) -> Result<Given> {
+        match action {
+            Action::Create { name, cidrs } => self.create(name, cidrs)?,
+            Action::Delete { name } => self.delete(name)?,
+            Action::Restart { without } => self.restart(without.as_deref())?,
+            Action::Skip => {}
+        }
+        self.settled()
+    }
+
+    pub(crate) fn create(&self, name: &str, cidrs: &[Prefix]) -> Result<()> {
+        let cidrs = cidrs.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let cidrs = cidrs.iter().map(String::as_str).collect::<Vec<_>>();
+        self.api.observer.create_nodes(vec![fake::node(name, &[], &cidrs)])
+    }
+
+    /// Nodes without podCIDRs come, one after the other.
+    pub(crate) fn create_all(&self, names: impl Iterator<Item = String>) -> Result<()> {
+        let nodes = names.map(|name| fake::node(&name, &[], &[]));
+        self.api.observer.create_nodes(nodes.collect())
+    }
+
+    pub(crate) fn delete(&self, name: &str) -> Result<()> {
+        self.api.observer.ask(|client| async move {
+            Api::<Node>::all(client).delete(name, &DeleteParams::default()).await?;
+            Ok(())
+        })
+    }
+
+    fn restart(&mut self, without: Option<&str>) -> Result<()> {
+        self.process.kill()?;
+        if let Some(name) = without {
+            self.delete(name)?;
+        }
+        let place = &self.api.place;
+        self.process = self.programs.start(self.which, place, &self.cluster.flags())?;
+        Ok(())
+    }
+
+    /// Waits until each Node has podCIDRs or knows that there are none, and all are accounted for.
+    pub(crate) fn settled(&mut self) -> Result<Given> {
+        let deadline = Instant::now() + PATIENCE;
+        let (which, cluster) = (self.which, &self.cluster);
+        let settled = self.api.observer.ask(|client| async move {
+            let metrics = which.client()?;
+            loop {
+                let why = match look(&client, &metrics, cluster).await? {
+                    Ok(given) => return Ok(given),
+                    Err(why) => why,
+                };
+                if Instant::now() > deadline {
+                    bail!("{why}: for {} s", PATIENCE.as_secs());
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        });
+        ensure!(self.process.is_running(), "it has ended: see {}", self.process.log.display());
+        settled.with_context(|| self.which.name())
+    }
+}
+
+impl Drop for Play<'_> {
+    fn drop(&mut self) {
+        // It may have ended; whoever comes next says so if it did not.
+        let _ = self.process.kill();
+    }
+}
+
+/// What Nodes have, or why that is not the end yet.
+async fn look(
+    client: &Client,
+    metrics: &Client,
+    cluster: &Cluster,
+) -> Result<Result<Given, String>> {
+    let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await?;
+    let given = nodes.iter().map(|node| Ok((node.name_any(), pod_cidrs(node)?)));
+    let given = given.collect::<Result<Given>>()?;
+    let room = cluster.free(&given).iter().all(|free| !free.is_empty());
+    for node in nodes.iter().filter(|node| given[&node.name_any()].is_empty()) {
+        let name = node.name_any();
+        if room {
+            return Ok(Err(format!("{name} has no podCIDRs")));
+        }
+        if !knows_that_it_waits(client, node).await? {
+            return Ok(Err(format!("{name} does not know that it waits")));
+        }
+    }
+    let Ok(text) = metrics.request_text(http::Request::get("/metrics").body(vec![])?).await else {
+        return Ok(Err("no metrics".to_owned()));
+    };
+    for ((used, all), (cidr, _)) in cluster.used(&given).into_iter().zip(&cluster.ranges) {
+        let label = format!("clusterCIDR=\"{cidr}\"");
+        let usage = metric(&text, "node_ipam_controller_cidrset_usage_cidrs", &label);
+        let counted = usage.unwrap_or(0.0) * as_float(all)?;
+        if (counted - as_float(used)?).abs() > 0.01 {
+            return Ok(Err(format!("{used} blocks of {cidr} are used, {counted} are counted")));
+        }
+    }
+    Ok(Ok(given))
+}
+
+async fn knows_that_it_waits(client: &Client, node: &Node) -> Result<bool> {
+    let uid = node.uid().unwrap_or_default();
+    let fields = format!("involvedObject.uid={uid},reason=CIDRNotAvailable");
+    let events = Api::<Event>::default_namespaced(client.clone());
+    let events = events.list(&ListParams::default().fields(&fields)).await?;
+    Ok(!events.items.is_empty())
+}
+
+pub(crate) fn pod_cidrs(node: &Node) -> Result<Vec<Prefix>> {
+    let cidrs = node.spec.iter().flat_map(|spec| spec.pod_cidrs.iter().flatten());
+    cidrs.map(|text| Ok(text.parse()?)).collect()
+}
+
+fn as_float(count: usize) -> Result<f64> {
+    Ok(u32::try_from(count)?.into())
+}
