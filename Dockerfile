@@ -1,4 +1,4 @@
-# kubenet's image: controller, agent, and the plugin that the agent installs; beside them nft, which the agent starts.
+# kubenet's image: controller, agent, the plugin that the agent installs, and the checks; beside them nft, which the agent starts.
 # No shell, no package manager. The result holds what is copied into /image below and nothing else.
 
 # A Debian with Rust. Any other release does: programs and libraries come from the same one.
@@ -18,14 +18,14 @@ RUN --mount=type=cache,id=kubenet-target,target=/src/target \
     export KUBENET_COMMIT="$COMMIT" KUBENET_DATE="$DATE"; \
     paths="--remap-path-prefix=/src=. --remap-path-prefix=${CARGO_HOME:-/root/.cargo}=/cargo"; \
     host=$(rustc -vV | sed -n 's/^host: //p'); \
-    RUSTFLAGS="$paths" cargo build --release --locked -p agent -p controller; \
+    RUSTFLAGS="$paths" cargo build --release --locked -p agent -p check -p controller; \
     RUSTFLAGS="$paths -C target-feature=+crt-static" cargo build --release --locked -p cni --target "$host"; \
     mkdir -p /image/usr/local/bin; \
-    cp target/release/kubenet-agent target/release/kubenet-controller "target/$host/release/kubenet" /image/usr/local/bin
+    cp target/release/kubenet-agent target/release/kubenet-check target/release/kubenet-controller "target/$host/release/kubenet" /image/usr/local/bin
 # Each program's libraries, and the licenses of all that is Debian's.
 RUN set -eu; cd /image; \
     cp --parents --dereference /usr/sbin/nft .; \
-    for file in $(ldd usr/sbin/nft usr/local/bin/kubenet-agent usr/local/bin/kubenet-controller | grep -o '/[^ ]*\.so[^ ]*' | sort -u); do \
+    for file in $(ldd usr/sbin/nft usr/local/bin/kubenet-agent usr/local/bin/kubenet-check usr/local/bin/kubenet-controller | grep -o '/[^ ]*\.so[^ ]*' | sort -u); do \
       cp --parents --dereference "$file" .; \
       dpkg --search "*/${file##*/}" | cut -d: -f1; \
     done | sort -u | xargs -I{} cp --parents --dereference /usr/share/doc/{}/copyright /usr/share/doc/nftables/copyright .; \

@@ -70,6 +70,7 @@ pub const PODS_TABLE_LOCK_FILE: &str = "pods-table.lock";
 /// Field managers of our PATCHes.
 pub const CONTROLLER: &str = "kubenet-controller";
 pub const AGENT: &str = "kubenet-agent";
+pub const CHECK: &str = "kubenet-check";
 
 /// Ports of the loopback interface where the programs answer /livez, /readyz and /metrics; no
 /// component of Kubernetes uses them.

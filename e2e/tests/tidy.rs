@@ -20,6 +20,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("agent", &["common", "net", "process"]),
     ("controller", &["common", "process"]),
     ("probe", &[]),
+    ("check", &["common", "probe", "process"]),
     ("e2e", &["common", "net", "probe"]),
 ];
 

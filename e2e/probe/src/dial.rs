@@ -69,7 +69,8 @@ pub(crate) fn any(server: SocketAddr) -> SocketAddr {
     }
 }
 
-fn identity(text: &str) -> io::Result<(String, IpAddr)> {
+/// What a server says of itself and of whom it sees.
+pub(crate) fn identity(text: &str) -> io::Result<(String, IpAddr)> {
     let parsed = text.split_once(' ').and_then(|(name, seen)| Some((name, seen.parse().ok()?)));
     let (name, seen) =
         parsed.ok_or_else(|| io::Error::other(format!("{text:?} is no answer of a probe")))?;

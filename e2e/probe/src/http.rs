@@ -9,16 +9,28 @@ use std::time::{Duration, Instant};
 /// # Errors
 /// Also when the answer's status is not 200; the error's text is its body then.
 pub fn fetch(server: SocketAddr, path: &str, timeout: Duration) -> io::Result<String> {
+    exchange(server, path, 0, timeout).map(|body| body.trim_end().to_owned())
+}
+
+/// The same with so many bytes of `padding` in the request, and nothing trimmed from the answer.
+pub(crate) fn exchange(
+    server: SocketAddr,
+    path: &str,
+    padding: usize,
+    timeout: Duration,
+) -> io::Result<String> {
     let deadline = Instant::now() + timeout;
     let mut stream = TcpStream::connect_timeout(&server, timeout)?;
     let left = deadline.saturating_duration_since(Instant::now());
     stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
+    stream.set_write_timeout(Some(timeout))?;
+    let padding = "x".repeat(padding);
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nPadding: {padding}\r\n\r\n").as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     match head.split(' ').nth(1) {
-        Some("200") => Ok(body.trim_end().to_owned()),
+        Some("200") => Ok(body.to_owned()),
         _ => Err(io::Error::other(body.trim_end().to_owned())),
     }
 }

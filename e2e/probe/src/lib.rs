@@ -2,7 +2,9 @@
 //!
 //! The same code runs in pods, on machines, and in the lab itself.
 
+pub mod connect;
 pub mod dial;
+pub mod full;
 pub mod http;
 pub mod serve;
 pub mod stream;

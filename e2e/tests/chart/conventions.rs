@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::documents::values;
-use crate::{chart, object, objects};
+use crate::{chart, checks, object, objects};
 
 /// What differs most from the defaults.
 const VARIANTS: &[&[&str]] = &[
@@ -22,7 +22,8 @@ fn strings(value: &Value) -> BTreeSet<&str> {
 
 #[test]
 fn every_object_has_the_usual_labels() {
-    for object in VARIANTS.iter().flat_map(|values| objects(values)) {
+    let all = VARIANTS.iter().flat_map(|values| [objects(values), checks(values)]);
+    for object in all.flatten() {
         let labels = &object["metadata"]["labels"];
         for name in ["name", "instance", "version", "component", "part-of", "managed-by"] {
             let label = &labels[format!("app.kubernetes.io/{name}")];

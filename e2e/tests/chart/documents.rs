@@ -4,19 +4,31 @@ use std::fs;
 
 use e2e::artifacts::source;
 
-use crate::{chart, golden, helm};
+use crate::{TEMPLATE, chart, golden, helm};
+
+/// What the chart makes of manifests/values.yaml, under a `title`.
+fn manifest(title: &str, flags: &[&str]) -> String {
+    let (chart, values) = (chart(), source().join("manifests/values.yaml"));
+    let (chart, values) = (chart.display().to_string(), values.display().to_string());
+    let mut arguments = TEMPLATE.to_vec();
+    arguments.extend([chart.as_str(), "--values", &values]);
+    arguments.extend(flags);
+    let text = helm(&arguments).unwrap();
+    assert_eq!(helm(&arguments).unwrap(), text, "the same values give the same bytes");
+    format!("{title}\n# Made from charts/kubenet with manifests/values.yaml; do not edit.\n{text}")
+}
 
 #[test]
 fn the_manifest_for_kubectl_is_the_chart() {
-    let (chart, values) = (chart(), source().join("manifests/values.yaml"));
-    let (chart, values) = (chart.display().to_string(), values.display().to_string());
-    let arguments =
-        ["template", "kubenet", &chart, "--namespace", "kube-system", "--values", &values];
-    let text = helm(&arguments).unwrap();
-    assert_eq!(helm(&arguments).unwrap(), text, "the same values give the same bytes");
-    let header = "# kubenet for a cluster whose pods have addresses of 10.244.0.0/16.\n\
-        # Made from charts/kubenet with manifests/values.yaml; do not edit.\n";
-    golden("manifests/kubenet.yaml", &format!("{header}{text}"));
+    let title = "# kubenet for a cluster whose pods have addresses of 10.244.0.0/16.";
+    golden("manifests/kubenet.yaml", &manifest(title, &["--skip-tests"]));
+}
+
+#[test]
+fn the_manifest_of_the_checks_is_that_of_helm_test() {
+    let title = "# Whether pods reach what they should: the log of pod kubenet-check tells.";
+    let checks = ["--show-only", "templates/check.yaml"];
+    golden("manifests/kubenet-check.yaml", &manifest(title, &checks));
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! The chart, by the real Helm: what it renders, what it refuses, and what it must never say.
 //!
 //! `matrix` renders it with many values, `conventions` looks at what is rendered, `documents`
-//! compares what is generated from it.
+//! compares what is generated from it, `check` looks at what `helm test` runs.
 
 #![expect(clippy::unwrap_used, reason = "what a test can't do is its failure")]
 
+mod check;
 mod conventions;
 mod documents;
 mod matrix;
@@ -22,6 +23,9 @@ use serde_json::Value;
 
 /// Values without which the chart has nothing to install.
 const LEAST: &str = "network.clusterCIDRs={10.244.0.0/16}";
+
+/// How the chart is rendered everywhere.
+const TEMPLATE: [&str; 4] = ["template", "--namespace", "kube-system", "kubenet"];
 
 /// Helm 4, found or built once for all tests of this program.
 static HELM: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -48,7 +52,8 @@ fn helm(arguments: &[&str]) -> Result<String, String> {
 /// The manifest of the chart with each of `values`, as `--set` takes them.
 fn template(values: &[&str]) -> Result<String, String> {
     let chart = chart().display().to_string();
-    let mut arguments = vec!["template", "kubenet", &chart, "--namespace", "kube-system"];
+    let mut arguments = TEMPLATE.to_vec();
+    arguments.extend([chart.as_str(), "--skip-tests"]);
     for value in values {
         // Whoever gives a flag of helm itself says so.
         match value.strip_prefix("--") {
@@ -61,9 +66,20 @@ fn template(values: &[&str]) -> Result<String, String> {
 
 /// The objects that the chart makes of `values` and the least of them.
 fn objects(values: &[&str]) -> Vec<Value> {
-    let values = [&[LEAST], values].concat();
-    let text = template(&values).unwrap();
-    let documents = serde_saphyr::from_multiple::<Value>(&text).unwrap();
+    documents(&template(&[&[LEAST], values].concat()).unwrap())
+}
+
+/// The objects of `helm test`.
+fn checks(values: &[&str]) -> Vec<Value> {
+    let chart = chart().display().to_string();
+    let mut arguments = TEMPLATE.to_vec();
+    arguments.extend([chart.as_str(), "--show-only", "templates/check.yaml", "--set", LEAST]);
+    arguments.extend(values.iter().flat_map(|value| ["--set", value]));
+    documents(&helm(&arguments).unwrap())
+}
+
+fn documents(text: &str) -> Vec<Value> {
+    let documents = serde_saphyr::from_multiple::<Value>(text).unwrap();
     documents.into_iter().filter(|document| !document.is_null()).collect()
 }
 
