@@ -1,3 +1,5 @@
+//! Who reaches what, by tables.
+
 use super::*;
 
 use common::Family;

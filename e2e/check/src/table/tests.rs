@@ -1,3 +1,5 @@
+//! What the table looks like.
+
 use super::*;
 
 use common::PerFamily;
