@@ -32,7 +32,7 @@ fi
 
 (cd "$source" && cargo fetch --quiet --locked)
 commit=$(git -C "$source" rev-parse --short=12 HEAD) date=$(git -C "$source" log -1 --format=%cs)
-[ -z "$(git -C "$source" status --porcelain -- Cargo.toml Cargo.lock common controller agent)" ] || commit+=-dirty
+[ -z "$(git -C "$source" status --porcelain -- Cargo.toml Cargo.lock common controller agent e2e/check e2e/probe)" ] || commit+=-dirty
 # One time for all files and for the image itself: the commit's.
 buildah build --quiet --pull-never --timestamp "$(git -C "$source" log -1 --format=%ct)" \
   --volume "$(rustc --print sysroot):/opt/rust:ro" --volume "${CARGO_HOME:-$HOME/.cargo}/registry:/opt/cargo/registry:ro" \
