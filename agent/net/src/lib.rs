@@ -10,6 +10,7 @@ pub mod error;
 pub mod events;
 pub mod file;
 pub mod holders;
+pub mod knock;
 pub mod link;
 pub mod mac;
 pub mod netlink;

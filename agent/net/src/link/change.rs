@@ -95,6 +95,34 @@ impl Netlink {
         self.change(request, "delete", format_args!("link {index}"))
     }
 
+    /// Deletes links, of veth pairs both ends; one that is gone by now is as good as deleted.
+    ///
+    /// A deletion waits for all who may still look at the link (`netdev_run_todo` in net/core/dev.c,
+    /// about 20 ms), that of a whole group once: they are put into `group`, which must be nobody's else.
+    pub fn delete_links(&mut self, indices: &[u32], group: u32) -> Result<(), NetError> {
+        let missing_is_fine = |deleted: Result<(), NetError>| match deleted {
+            Err(error) if error.is_missing() => Ok(()),
+            deleted => deleted,
+        };
+        let attributes = || vec![LinkAttribute::Group(group)];
+        match indices {
+            [] => return Ok(()),
+            [index] => return missing_is_fine(self.delete_link(*index)),
+            _ => {}
+        }
+        let change = |&index| Request {
+            message: RouteNetlinkMessage::SetLink(message(index, attributes())),
+            flags: 0,
+        };
+        let object = || format!("{} links", indices.len());
+        let grouped = self.batch(indices.iter().map(change).collect()).during("group", object())?;
+        for outcome in grouped {
+            missing_is_fine(outcome.during("group", object()))?;
+        }
+        let message = RouteNetlinkMessage::DelLink(message(0, attributes()));
+        missing_is_fine(self.change(Request { message, flags: 0 }, "delete", object()))
+    }
+
     /// The link that was made under this name a moment ago: its index comes with no acknowledgement.
     pub(crate) fn made(&mut self, name: &str) -> Result<super::Link, NetError> {
         let gone = || Refusal::from(std::io::Error::from(Errno::ENODEV)).during("find", name);
