@@ -17,6 +17,7 @@ pub mod nodes;
 pub mod observe;
 pub mod pace;
 pub mod ports;
+pub mod reaper;
 pub mod report;
 pub mod round;
 pub mod routes;

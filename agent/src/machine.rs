@@ -11,6 +11,7 @@ use net::sysctl::Sysctl;
 use net::{NetError, Netlink};
 
 use crate::firewall::Table;
+use crate::reaper::Reaper;
 
 /// Where the agent's files are; a test has its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,7 @@ pub struct Machine {
     pub(crate) sysctl: Sysctl,
     pub(crate) paths: Paths,
     pub(crate) nftables: Nftables,
+    pub(crate) reaper: Reaper,
     /// What nft said last, as long as the ruleset is of the same generation.
     pub(crate) ruleset: Option<Ruleset>,
 }
@@ -61,6 +63,7 @@ impl Machine {
         Ok(Self {
             netlink: Netlink::open()?,
             nftables: Nftables::open()?,
+            reaper: Reaper::open(&paths.state)?,
             sysctl: Sysctl::at(&paths.sysctl),
             ruleset: None,
             paths,
@@ -84,6 +87,11 @@ impl Paths {
 
     pub fn agent_lock(&self) -> PathBuf {
         self.state.join(names::AGENT_LOCK_FILE)
+    }
+
+    /// Where DELs knock.
+    pub fn agent_socket(&self) -> PathBuf {
+        self.state.join(names::AGENT_SOCKET_FILE)
     }
 
     pub fn pods_table_lock(&self) -> PathBuf {

@@ -47,7 +47,7 @@ async fn main() -> ExitCode {
     let outcome = match settings::parse(CommandLine::check) {
         Ok(Task::Run(settings)) => {
             telemetry::init(settings.shared.log_format);
-            run::run(*settings).await.map(|()| ExitCode::SUCCESS).inspect_err(|error| {
+            Box::pin(run::run(*settings)).await.map(|()| ExitCode::SUCCESS).inspect_err(|error| {
                 error!("{error:#}");
             })
         }

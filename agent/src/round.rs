@@ -85,6 +85,8 @@ impl Machine {
     ) -> Result<Outcome, Unready> {
         let observed =
             self.observe().map_err(|error| Unready::Unseen(Chain(&error).to_string()))?;
+        self.reaper.complete();
+        self.reaper.remove_dead(&observed.links);
         let desired = state::desired(config, nodes, &observed)?;
         let mut outcome = self.apply_all(&state::plan(&desired, &observed));
         outcome.failures.extend(state::obstacle(&desired, &observed));

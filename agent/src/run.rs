@@ -10,10 +10,11 @@ use common::names;
 use jiff::Timestamp;
 use process::{client, serve, shutdown};
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 use crate::machine::Machine;
+use crate::reaper::Door;
 use crate::report::{Metrics, Report};
 use crate::settings::Settings;
 use crate::sync::Worker;
@@ -43,6 +44,11 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         }
     };
 
+    let socket = paths.agent_socket();
+    let door =
+        Door::open(&socket).with_context(|| format!("cannot listen at {}", socket.display()))?;
+    let knocked = Notify::new();
+
     let client = client::connect(shared.kubeconfig.as_deref(), names::AGENT).await?;
     let node = config.node.clone();
     let nodes_file = paths.nodes();
@@ -60,7 +66,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let (judge, verdicts) = watch::channel(None);
     tokio::select! {
         signal = signalled => info!(signal, "ending; the machine stays as it is"),
-        ended = sync::run(worker, nodes.clone(), judge, report) => ended?,
+        ended = sync::run(worker, nodes.clone(), judge, report, &knocked) => ended?,
+        () = door.answer(&knocked) => anyhow::bail!("nobody answers DELs"),
         () = nodes::keep(&nodes_file, nodes.clone()) => anyhow::bail!("nobody keeps the Nodes"),
         () = nodes::follow(client.clone(), &node, &latest) => anyhow::bail!("the watch of Nodes ended"),
         () = events::publish(client.clone(), &node, nodes.clone(), queue) => {

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::time::Instant;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tracing::debug;
 
 use crate::machine::Machine;
@@ -37,6 +37,8 @@ pub struct Worker {
 
 /// Makes the worker's machine agree with `nodes` for ever, and publishes the verdict of each round.
 ///
+/// Between rounds it removes what DELs have left, whenever one has `knocked`.
+///
 /// # Errors
 /// Only if the kernel takes away what the loop lives on; it never ends for the cluster's sake.
 pub async fn run(
@@ -44,6 +46,7 @@ pub async fn run(
     nodes: watch::Receiver<Latest>,
     verdicts: watch::Sender<Option<Verdict>>,
     mut report: Report,
+    knocked: &Notify,
 ) -> Result<(), SyncError> {
     // Before the first look, so that nothing happens unseen between that and the first wait.
     let mut wakers = Wakers::new(nodes, &worker.machine.paths)?;
@@ -69,7 +72,16 @@ pub async fn run(
             *last = Some(round.verdict);
             new
         });
-        wakers.wait(wait).await?;
+        let rest = wakers.wait(wait);
+        tokio::pin!(rest);
+        loop {
+            tokio::select! {
+                rested = &mut rest => break rested?,
+                () = knocked.notified() => {
+                    worker = tokio::task::spawn_blocking(move || worker.complete()).await?;
+                }
+            }
+        }
     }
 }
 
@@ -77,6 +89,11 @@ impl Worker {
     /// `lock` is the file that makes this the machine's one agent.
     pub fn new(machine: Machine, config: Config, lock: File) -> Self {
         Self { machine, config, said: Said::default(), _lock: lock }
+    }
+
+    fn complete(mut self) -> Self {
+        self.machine.reaper.complete();
+        self
     }
 
     fn round(mut self, nodes: &Latest) -> (Self, Round) {

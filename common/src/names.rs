@@ -15,6 +15,9 @@ pub const LIMITER_PREFIX: &str = "ifb";
 /// 107 is in no list of iproute2's `rt_protos`).
 pub const ROUTE_PROTOCOL: u8 = 107;
 
+/// The group (`ip link show group`) of links that are deleted all at once; nobody else uses it.
+pub const DELETED_LINKS_GROUP: u32 = 0x6b75_6265;
+
 /// The nft table of the machine, family inet: masquerade. The agent swaps it whole.
 pub const TABLE: &str = "kubenet";
 
@@ -62,6 +65,9 @@ pub const NODES_FILE: &str = "nodes.json";
 
 /// Held by the agent as long as it lives; [`REASON_FILE`] counts only while somebody holds it.
 pub const AGENT_LOCK_FILE: &str = "agent.lock";
+
+/// Where the agent answers a DEL that leaves a tombstone: a socket, under [`STATE_DIR`].
+pub const AGENT_SOCKET_FILE: &str = "agent.sock";
 
 /// Held shared by a plugin that writes a record and its elements, exclusively by the agent while it
 /// rebuilds [`PODS_TABLE`] from all records.

@@ -17,7 +17,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("process", &["common"]),
     ("net", &["common"]),
     ("cni", &["common", "net"]),
-    ("agent", &["common", "net", "process"]),
+    ("agent", &["cni", "common", "net", "process"]),
     ("controller", &["common", "process"]),
     ("probe", &[]),
     ("check", &["common", "probe", "process"]),

@@ -10,15 +10,15 @@ use net::nftables::ElementsError;
 
 /// Whose something is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Holder {
-    pub(crate) id: AttachmentId,
+pub struct Holder {
+    pub id: AttachmentId,
     /// Where a runtime has said so.
-    pub(crate) pod: Option<Pod>,
+    pub pod: Option<Pod>,
 }
 
 /// What the runtime is told; [`Error::code`] is its reaction to it.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
     #[error("{0}")]
     IncompatibleVersion(String),
     #[error("unsupported field in the network configuration: {key}: {value}")]

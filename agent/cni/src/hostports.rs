@@ -2,8 +2,8 @@
 //!
 //! The agent rebuilds that table from all records under an exclusive lock. Who writes a record and its
 //! elements holds it shared, so a rebuild sees both or neither. The record says that they are pending
-//! until they are all there, and again before the first goes: of two records of one host port, which
-//! those leave who are killed, the one that is not pending owns it.
+//! until they are all there: of two records of one host port, which an ADD leaves that is killed, the
+//! one that is not pending owns it. A tombstone owns none, whatever is there of its elements.
 
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use common::{Family, names};
 use net::nftables::{ElementsError, Nftables};
 
 use crate::error::{Error, Holder};
+use crate::kernel::Kernel;
 use crate::state::{Lock, State, locked};
 use crate::wait;
 
@@ -29,20 +30,30 @@ enum Added {
 
 /// Writes the record, and adds its elements if it has host ports.
 ///
+/// The elements of the `dead`, whose claims are held, go in the same transaction: one after the other,
+/// a third could come between.
+///
 /// # Errors
 /// [`Error::HostPortTaken`] if another attachment has one, [`Error::TryLater`] while there is no table.
-pub(crate) fn publish(state: &State, id: &AttachmentId, record: &Attachment) -> Result<(), Error> {
+pub(crate) fn publish(
+    kernel: &mut Kernel,
+    state: &State,
+    id: &AttachmentId,
+    record: &Attachment,
+    dead: &[Attachment],
+) -> Result<(), Error> {
     let elements = pods_table::elements(record);
     if elements.is_empty() {
         return state.write_record(id, record);
     }
-    let mut nftables = Nftables::open()?;
+    let nftables = kernel.nftables()?;
+    let old = dead.iter().flat_map(pods_table::elements).collect::<Vec<_>>();
     let mut missing = String::new();
     let added = wait::until(TABLE_LIMIT, || {
         // Not while waiting: the agent makes the table under the exclusive lock.
         let _lock = table_lock(state)?;
         state.write_record(id, &pending(record))?;
-        Ok::<_, Error>(match add(&mut nftables, &elements)? {
+        Ok::<_, Error>(match add(nftables, &old, &elements)? {
             Added::None(why) => {
                 missing = why;
                 None
@@ -64,8 +75,10 @@ pub(crate) fn publish(state: &State, id: &AttachmentId, record: &Attachment) -> 
     }
 }
 
-fn add(nftables: &mut Nftables, elements: &[Element]) -> Result<Added, Error> {
-    match nftables.add_elements(names::PODS_TABLE, elements) {
+fn add(nftables: &mut Nftables, old: &[Element], elements: &[Element]) -> Result<Added, Error> {
+    let changed = present(nftables, old)
+        .and_then(|old| nftables.replace_elements(names::PODS_TABLE, &old, elements));
+    match changed {
         Ok(()) => Ok(Added::All),
         Err(error @ ElementsError::TableMissing { .. }) => Ok(Added::None(error.to_string())),
         // It was, and has come before anybody could ask which set it is that is missing.
@@ -80,28 +93,30 @@ fn add(nftables: &mut Nftables, elements: &[Element]) -> Result<Added, Error> {
     }
 }
 
-/// Deletes the elements of `record`, and only those: the key of one may have another's data by now.
-pub(crate) fn retract(state: &State, id: &AttachmentId, record: &Attachment) -> Result<(), Error> {
-    let elements = pods_table::elements(record);
+/// Deletes the elements of `records`, and only those.
+pub(crate) fn retract<'a>(
+    kernel: &mut Kernel,
+    state: &State,
+    records: impl IntoIterator<Item = &'a Attachment>,
+) -> Result<(), Error> {
+    let elements = records.into_iter().flat_map(pods_table::elements).collect::<Vec<_>>();
     if elements.is_empty() {
         return Ok(());
     }
     let _lock = table_lock(state)?;
-    if !record.pending
-        && let Err(error) = state.write_record(id, &pending(record))
-    {
-        // It matters only if somebody is killed before the record is gone.
-        eprintln!("kubenet: {error}");
-    }
-    let mut nftables = Nftables::open()?;
-    let changed = nftables.missing_elements(names::PODS_TABLE, &elements).and_then(|missing| {
-        let own = elements.into_iter().filter(|element| !missing.contains(element));
-        nftables.delete_elements(names::PODS_TABLE, &own.collect::<Vec<_>>())
-    });
+    let nftables = kernel.nftables()?;
+    let changed = present(nftables, &elements)
+        .and_then(|own| nftables.delete_elements(names::PODS_TABLE, &own));
     match changed {
         Err(ElementsError::TableMissing { .. }) => Ok(()),
         changed => Ok(changed?),
     }
+}
+
+/// Those of `elements` that are there: a deletion goes by the key, which may have another's data by now.
+fn present(nftables: &mut Nftables, elements: &[Element]) -> Result<Vec<Element>, ElementsError> {
+    let missing = nftables.missing_elements(names::PODS_TABLE, elements)?;
+    Ok(elements.iter().filter(|element| !missing.contains(element)).cloned().collect())
 }
 
 /// The record of an attachment whose elements are about to be changed.
@@ -132,7 +147,7 @@ fn owner(
     element: &Element,
 ) -> Result<Option<Holder>, Error> {
     for id in state.ids()?.into_iter().filter(|id| id != besides) {
-        let Some(record) = state.record(&id)? else { continue };
+        let Some(record) = state.last_record(&id)? else { continue };
         let elements = pods_table::elements(&record);
         if elements.into_iter().any(|its| (its.set, &its.key) == (element.set, &element.key)) {
             return Ok(Some(Holder { id, pod: record.pod }));

@@ -8,7 +8,9 @@ mod bridge;
 mod commands;
 mod error;
 mod hostports;
+mod kernel;
 mod ranges;
+mod removal;
 mod request;
 mod spec;
 mod state;
@@ -16,4 +18,6 @@ mod veth;
 mod wait;
 
 pub use answer::{Answer, Plugin, STDIN_MAX, answer};
+pub use error::Error;
+pub use removal::Reaper;
 pub use request::Environment;

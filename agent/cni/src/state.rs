@@ -33,7 +33,6 @@ pub(crate) use leases::{Claim, Found};
 /// of a table some more.
 pub(crate) const LOCK_LIMIT: Duration = Duration::from_secs(2);
 
-const CLAIMS: &str = "claims";
 const POOLS: &str = "pools";
 
 /// Held while the directory is voided or restored.
@@ -86,7 +85,7 @@ impl State {
 
     /// All but that of the leases.
     fn make_directories(&self) -> Result<(), Error> {
-        [CLAIMS, names::ATTACHMENTS, POOLS]
+        [names::CLAIMS, names::ATTACHMENTS, names::TOMBSTONES, POOLS]
             .iter()
             .try_for_each(|name| make_directory(&self.path(name)))
     }
@@ -104,7 +103,7 @@ impl State {
 
     /// The marker comes last: what a process leaves that is killed here is voided by the next.
     fn void_earlier_boot(&self) -> Result<(), Error> {
-        for name in [names::ATTACHMENTS, names::LEASES, POOLS, CLAIMS] {
+        for name in [names::ATTACHMENTS, names::TOMBSTONES, names::LEASES, POOLS, names::CLAIMS] {
             let path = self.path(name);
             let removed = missing_is_fine(fs::remove_dir_all(&path));
             removed.during(|| format!("remove {} of an earlier boot", path.display()))?;

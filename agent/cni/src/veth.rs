@@ -6,7 +6,7 @@ use std::time::Duration;
 use common::attachment::{self, Attachment, AttachmentId};
 use common::conflist::Range;
 use common::names;
-use net::link::{Hairpin, Kind, Link, LinkChange, VethSpec};
+use net::link::{Hairpin, Kind, Link, LinkChange, Master, VethSpec};
 use net::route::{Route, RouteChange};
 use net::shaping::Shaping;
 use net::sysctl::Sysctl;
@@ -175,12 +175,26 @@ pub(crate) fn owners(host: &mut Netlink) -> Result<Vec<AttachmentId>, NetError> 
     Ok(ours.filter_map(|link| AttachmentId::of_alias(&link.alias?)).collect())
 }
 
-/// Deletes all links of `id` that there are.
-pub(crate) fn delete(host: &mut Netlink, id: &AttachmentId) -> Result<(), NetError> {
-    let links = [find(host, id)?, limiter(host, id)?];
-    links.into_iter().flatten().try_for_each(|link| match host.delete_link(link.index) {
-        // It went meanwhile, with its namespace.
+/// Takes the host end of `id` off its bridge and down, if there is one: nothing reaches the pod any more.
+pub(crate) fn unhook(host: &mut Netlink, id: &AttachmentId) -> Result<(), NetError> {
+    let Some(link) = find(host, id)? else { return Ok(()) };
+    let off = LinkChange { up: Some(false), master: Some(Master::Nobody), ..LinkChange::default() };
+    match host.set_link(link.index, &off) {
+        // Its namespace went meanwhile.
         Err(error) if error.is_missing() => Ok(()),
-        deleted => deleted,
-    })
+        unhooked => unhooked,
+    }
+}
+
+/// Deletes all links of `ids` that there are.
+pub(crate) fn delete<'a>(
+    host: &mut Netlink,
+    ids: impl IntoIterator<Item = &'a AttachmentId>,
+) -> Result<(), NetError> {
+    let mut indices = Vec::new();
+    for id in ids {
+        let links = [find(host, id)?, limiter(host, id)?];
+        indices.extend(links.into_iter().flatten().map(|link| link.index));
+    }
+    host.delete_links(&indices, names::DELETED_LINKS_GROUP)
 }

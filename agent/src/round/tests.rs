@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use net::events::Events;
-use net::link::LinkChange;
+use net::link::{LinkChange, Master};
 use net::route::{Route, RouteChange};
 use net::{Mac, Netlink};
 
 use super::*;
-use crate::testing::lab::{Lab, index};
+use crate::testing::lab::{Lab, Pod, index};
 use crate::testing::node;
 
 #[test]
@@ -182,6 +182,36 @@ fn a_round_mends_kernel_settings_of_its_own_namespace() {
         let path = PathBuf::from("/proc/sys").join(key);
         check(&lab, key, |_| fs::write(path, value).unwrap());
     }
+}
+
+#[test]
+fn a_dying_pod_is_not_put_back_on_the_bridge() {
+    let lab = Lab::new();
+    let mut machine = lab.machine();
+    lab.converge(&mut machine);
+    let _pod = lab.inside(|| Pod::attach(&mut machine, "c1@eth0", "10.244.1.5"));
+    lab.converge(&mut machine);
+    let id = "c1@eth0".parse().unwrap();
+    let link = machine.netlink.link(&Pod::host_link("c1@eth0")).unwrap().unwrap();
+    let off = LinkChange { master: Some(Master::Nobody), ..LinkChange::default() };
+    // A DEL that is at work, between any two of its steps.
+    let claim = fs::File::open(machine.paths.claim(&id)).unwrap();
+    claim.lock().unwrap();
+    let tombstone = lab.path("state/tombstones/c1@eth0");
+    fs::create_dir(tombstone.parent().unwrap()).unwrap();
+    for buried in [false, true] {
+        if buried {
+            fs::rename(machine.paths.record(&id), &tombstone).unwrap();
+        }
+        machine.netlink.set_link(link.index, &off).unwrap();
+        lab.round(&mut machine);
+        let now = machine.netlink.link(&link.name).unwrap().unwrap();
+        assert_eq!((now.index, now.master), (link.index, None));
+    }
+    // It was killed: the agent completes it.
+    drop(claim);
+    lab.round(&mut machine);
+    assert!(machine.netlink.link(&link.name).unwrap().is_none() && !tombstone.exists());
 }
 
 #[test]

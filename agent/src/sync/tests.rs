@@ -44,8 +44,9 @@ fn with_reported_loop<F: Future<Output = ()>>(
             let worker = Worker::new(machine, lab.config.clone(), lock);
             let (events, _notes) = events::queue();
             let report = Report::new(metrics, events);
+            let knocked = Notify::new();
             tokio::select! {
-                ended = run(worker, nodes, judge, report) => panic!("{ended:?}"),
+                ended = run(worker, nodes, judge, report, &knocked) => panic!("{ended:?}"),
                 () = scenario(send, verdicts) => {}
             }
         });

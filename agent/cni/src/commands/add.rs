@@ -4,28 +4,31 @@
 //! runtime's DEL, or the next ADD that lacks an address, finds it.
 
 use std::net::IpAddr;
+use std::slice;
 use std::time::Duration;
 
 use common::attachment::Attachment;
 use common::bandwidth::{Bandwidth, Limit};
+use net::Netns;
 use net::link::{Hairpin, Link};
-use net::{Netlink, Netns};
 use serde_json::Value;
 
-use super::{bury, container_netns, remove, status};
+use super::{container_netns, status};
 use crate::error::{During, Error, Holder};
+use crate::kernel::Kernel;
 use crate::ranges::Pool;
+use crate::removal::Fate;
 use crate::request::{Args, Config, Rates, Target};
 use crate::spec::{self, Made, Version};
-use crate::state::{Claim, Found, State};
-use crate::{bridge, hostports, veth};
+use crate::state::{Claim, Found, LOCK_LIMIT, State};
+use crate::{bridge, hostports, removal, veth, wait};
 
 /// How long an address rests after its release: peers may go on sending to its last holder.
 const COOL_DOWN: Duration = Duration::from_secs(30);
 
 /// The parts of the machine that an ADD works on.
 struct Machine {
-    host: Netlink,
+    kernel: Kernel,
     bridge: Link,
     state: State,
     netns: Netns,
@@ -39,18 +42,19 @@ pub(crate) fn add(
     previous: Option<Value>,
 ) -> Result<Value, Error> {
     let netns = container_netns(&target.netns)?;
-    let mut host = Netlink::open()?;
-    let bridge = bridge::find(&mut host, config)?.map_err(|reason| {
+    let mut kernel = Kernel::open()?;
+    let bridge = bridge::find(&mut kernel.links, config)?.map_err(|reason| {
         let more = status::agents_reason(&config.state_dir).unwrap_or_default();
         let separator = if more.is_empty() { "" } else { ": " };
         Error::TryLater(format!("{reason}{separator}{more}"))
     })?;
-    let state = State::open(&config.state_dir, || Ok(veth::living(&mut host)?))?;
-    let mut machine = Machine { host, bridge, state, netns };
+    let state = State::open(&config.state_dir, || Ok(veth::living(&mut kernel.links)?))?;
+    let mut machine = Machine { kernel, bridge, state, netns };
     let claim = machine.claim(target)?;
     let attached = machine.attach(&claim, config, args);
     if attached.is_err()
-        && let Err(error) = remove(&mut machine.host, &machine.state, &claim)
+        && let Err(error) =
+            removal::remove(&mut machine.kernel, &machine.state, slice::from_ref(&claim))
     {
         eprintln!("kubenet: cannot undo a failed ADD: {error}");
     }
@@ -70,7 +74,10 @@ impl Machine {
     /// Claims the attachment; one that is there is refused and stays as it is.
     fn claim(&mut self, target: &Target) -> Result<Claim, Error> {
         let (claim, found) = self.state.claim(&target.id)?;
-        if let Some(link) = self.host.link(&target.id.host_link())? {
+        // Of one that is being removed the interface may still stand in the namespace.
+        if !self.state.is_buried(&target.id)
+            && let Some(link) = self.kernel.links.link(&target.id.host_link())?
+        {
             if found == Found::Nothing {
                 self.state.release(&claim, &[])?;
             }
@@ -87,8 +94,7 @@ impl Machine {
             return Ok(claim);
         }
         // Left by an ADD that was killed, or by a pod whose namespace took the link along.
-        remove(&mut self.host, &self.state, &claim)?;
-        drop(claim);
+        removal::remove(&mut self.kernel, &self.state, &[claim])?;
         self.state.claim(&target.id).map(|(claim, _)| claim)
     }
 
@@ -106,7 +112,7 @@ impl Machine {
             mtu: self.mtu(config),
             hairpin: if config.hairpin { Hairpin::On } else { Hairpin::Off },
         };
-        plan.apply(&mut self.host)?;
+        plan.apply(&mut self.kernel.links)?;
         Ok(record)
     }
 
@@ -115,10 +121,18 @@ impl Machine {
         if let Some(address) = self.state.reserve(claim, &pool, COOL_DOWN)? {
             return Ok(address);
         }
-        for id in self.state.ids()? {
-            bury(&mut self.host, &self.state, &id)?;
-        }
-        self.state.reserve(claim, &pool, COOL_DOWN)?.ok_or_else(|| Error::Exhausted {
+        let Self { kernel, state, .. } = self;
+        // Another process may be at one of the dead.
+        let freed = wait::until(LOCK_LIMIT, || {
+            removal::complete(kernel, state, Vec::new())?;
+            let links = kernel.links.links()?;
+            removal::remove_dead(kernel, state, &links)?;
+            Ok::<_, Error>(match state.reserve(claim, &pool, COOL_DOWN)? {
+                None if !state.tombstones()?.is_empty() => None,
+                reserved => Some(reserved),
+            })
+        })?;
+        freed.flatten().ok_or_else(|| Error::Exhausted {
             subnet: pool.range.subnet,
             total: pool.total(),
             size: pool.size(),
@@ -147,14 +161,26 @@ impl Machine {
         })
     }
 
-    /// Writes the record with its host ports; a dead attachment gives up those that it has.
+    /// Writes the record with its host ports; dead attachments give up those that they have.
     fn publish(&mut self, claim: &Claim, record: &Attachment) -> Result<(), Error> {
-        match hostports::publish(&self.state, &claim.id, record) {
-            Err(Error::HostPortTaken { owner: Some(owner), .. }) => {
-                bury(&mut self.host, &self.state, &owner.id)?;
-                hostports::publish(&self.state, &claim.id, record)
+        let Self { kernel, state, .. } = self;
+        let (mut dead, mut records) = (Vec::new(), Vec::new());
+        loop {
+            match hostports::publish(kernel, state, &claim.id, record, &records) {
+                Err(Error::HostPortTaken { port, owner: Some(owner) }) => {
+                    match removal::fate(kernel, state, &owner.id)? {
+                        Fate::Alive => {
+                            return Err(Error::HostPortTaken { port, owner: Some(owner) });
+                        }
+                        Fate::Gone => continue,
+                        Fate::Dead(claim) => dead.push(claim),
+                    }
+                }
+                Err(error) => return Err(error),
+                Ok(()) => return removal::remove(kernel, state, &dead),
             }
-            published => published,
+            let newest = dead.last().map(|claim| state.last_record(&claim.id)).transpose()?;
+            records.extend(newest.flatten());
         }
     }
 

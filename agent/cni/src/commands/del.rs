@@ -1,30 +1,70 @@
-//! DEL: removes what is left of an ADD, and succeeds if nothing is.
+//! DEL: cuts the container off, and succeeds if nothing of it is there.
 //!
-//! It needs neither the namespace nor a record: the host link's name follows from the attachment's.
+//! The rest takes the kernel 20 ms, so it is left to the agent; without an answer from one it is done
+//! here, with what others have left. DEL needs neither the namespace nor a record: the host link's name
+//! follows from the attachment's.
 
 use std::path::Path;
+use std::time::Duration;
 
 use common::attachment::AttachmentId;
-use net::Netlink;
+use common::names;
 
-use super::remove;
 use crate::error::Error;
-use crate::state::State;
-use crate::veth;
+use crate::kernel::Kernel;
+use crate::state::{Claim, State};
+use crate::{removal, veth};
+
+/// The agent answers within a millisecond, unless it is stopped, or the machine has no time for it.
+const ANSWER_LIMIT: Duration = Duration::from_millis(20);
 
 pub(crate) fn del(id: &AttachmentId, state_dir: &Path) -> Result<(), Error> {
-    let mut host = Netlink::open()?;
+    let (mut kernel, state) = (Kernel::open()?, State::at(state_dir));
+    if begin(&mut kernel, state_dir, id)? == Left::Nothing {
+        return Ok(());
+    }
+    if net::knock::knock(&state.path(names::AGENT_SOCKET_FILE), ANSWER_LIMIT).unwrap_or(false) {
+        return Ok(());
+    }
+    let own = state.existing_claim(id)?.filter(|_| state.is_buried(id));
+    removal::complete(&mut kernel, &state, own.into_iter().collect()).map(drop)
+}
+
+/// What there is to complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    Nothing,
+    /// For whoever takes the claim's lock.
+    Tombstone,
+}
+
+/// Leaves a tombstone; where there is nothing to make one of, all goes at once.
+pub(super) fn begin(
+    kernel: &mut Kernel,
+    state_dir: &Path,
+    id: &AttachmentId,
+) -> Result<Left, Error> {
     let state = State::at(state_dir);
-    let claim = match state.existing_claim(id)? {
-        // Somebody has removed the claim alone.
-        None if state.record(id)?.is_some() => {
-            let state = State::open(state_dir, || Ok(veth::living(&mut host)?))?;
-            Some(state.claim(id)?.0)
-        }
-        claim => claim,
+    let Some(claim) = claim(kernel, state_dir, id)? else {
+        veth::delete(&mut kernel.links, [id])?;
+        return Ok(Left::Nothing);
     };
-    match claim {
-        Some(claim) => remove(&mut host, &state, &claim),
-        None => Ok(veth::delete(&mut host, id)?),
+    // What goes wrong here is told by what is tried next.
+    if removal::bury(kernel, &state, &claim).unwrap_or(false) {
+        return Ok(Left::Tombstone);
+    }
+    removal::remove(kernel, &state, &[claim])?;
+    Ok(Left::Nothing)
+}
+
+/// The claim of `id`; without one, somebody may have removed the claim alone.
+fn claim(kernel: &mut Kernel, state_dir: &Path, id: &AttachmentId) -> Result<Option<Claim>, Error> {
+    let state = State::at(state_dir);
+    match state.existing_claim(id)? {
+        None if state.last_record(id)?.is_some() => {
+            let state = State::open(state_dir, || Ok(veth::living(&mut kernel.links)?))?;
+            Ok(Some(state.claim(id)?.0))
+        }
+        claim => Ok(claim),
     }
 }

@@ -4,22 +4,25 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use common::attachment::AttachmentId;
-use net::Netlink;
 
-use super::del::del;
+use super::del;
 use crate::error::Error;
+use crate::kernel::Kernel;
 use crate::state::State;
-use crate::veth;
+use crate::{removal, veth};
 
 /// Goes on after an error, and reports the first.
 pub(crate) fn gc(valid: &BTreeSet<AttachmentId>, state_dir: &Path) -> Result<(), Error> {
-    let mut found = State::at(state_dir).ids()?.into_iter().collect::<BTreeSet<_>>();
+    let (mut kernel, state) = (Kernel::open()?, State::at(state_dir));
+    let mut found = state.ids()?.into_iter().collect::<BTreeSet<_>>();
     // Those whose files are lost.
-    found.extend(veth::owners(&mut Netlink::open()?)?);
-    let outcomes = found.difference(valid).map(|id| {
-        del(id, state_dir).inspect_err(|error| {
+    found.extend(veth::owners(&mut kernel.links)?);
+    let mut outcomes = Vec::new();
+    for id in found.difference(valid) {
+        outcomes.push(del::begin(&mut kernel, state_dir, id).map(drop).inspect_err(|error| {
             eprintln!("kubenet: cannot remove {id}: {error}");
-        })
-    });
-    outcomes.collect::<Vec<_>>().into_iter().collect()
+        }));
+    }
+    outcomes.push(removal::complete(&mut kernel, &state, Vec::new()).map(drop));
+    outcomes.into_iter().collect()
 }

@@ -14,7 +14,7 @@ use common::attachment::AttachmentId;
 use common::names;
 
 use super::{
-    CLAIMS, LOCK_LIMIT, Lock, POOLS, State, busy, lock_options, make_directory, missing_is_fine,
+    LOCK_LIMIT, Lock, POOLS, State, busy, lock_options, make_directory, missing_is_fine,
     remove_file, try_lock,
 };
 use crate::error::{During, Error};
@@ -63,7 +63,7 @@ impl State {
 
     /// Locks the claim of `id`, if there is one.
     pub(crate) fn existing_claim(&self, id: &AttachmentId) -> Result<Option<Claim>, Error> {
-        self.lock_claim(id, File::options().read(true).write(true))
+        self.lock_claim(id, File::options().read(true))
     }
 
     fn lock_claim(&self, id: &AttachmentId, options: &OpenOptions) -> Result<Option<Claim>, Error> {
@@ -83,7 +83,7 @@ impl State {
     /// Locks the claim of `id`, if there is one and no ADD or DEL of it is in flight.
     pub(crate) fn idle_claim(&self, id: &AttachmentId) -> Result<Option<Claim>, Error> {
         let path = self.claim_path(id);
-        let Ok(file) = File::options().read(true).write(true).open(&path) else { return Ok(None) };
+        let Ok(file) = File::open(&path) else { return Ok(None) };
         let taken = try_lock_named(&file, &path).during(|| format!("lock {}", path.display()))?;
         Ok(taken.then(|| Claim { file, id: id.clone() }))
     }
@@ -202,7 +202,7 @@ impl State {
     }
 
     fn claim_path(&self, id: &AttachmentId) -> PathBuf {
-        self.path(CLAIMS).join(id.to_string())
+        self.path(names::CLAIMS).join(id.to_string())
     }
 
     fn lease_path(&self, address: IpAddr) -> PathBuf {

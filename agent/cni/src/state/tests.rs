@@ -57,7 +57,7 @@ fn a_claim_that_was_removed_while_one_waited_is_made_anew() {
         drop(claim);
         assert_eq!(waiting.join().unwrap().1, Found::Nothing);
     });
-    assert_eq!(names(&state, CLAIMS), ["c@eth0"]);
+    assert_eq!(names(&state, names::CLAIMS), ["c@eth0"]);
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn what_is_released_is_all_gone() {
     assert!(state.is_leased(address, &id("c@eth0")) && !state.is_leased(address, &id("d@eth0")));
     // One address is known from a record, the other is found.
     state.release(&claim, &[address]).unwrap();
-    for directory in [CLAIMS, names::LEASES, names::ATTACHMENTS] {
+    for directory in [names::CLAIMS, names::LEASES, names::ATTACHMENTS] {
         assert_eq!(names(&state, directory), [""; 0]);
     }
     assert_eq!(names(&state, POOLS), ["10.0.0.0-29", "fd00::-64"]);
@@ -180,7 +180,7 @@ fn a_record_is_read_back_and_listed() {
     assert_eq!(state.record(&id).unwrap(), Some(record));
     state.claim(&"d@eth0".parse().unwrap()).unwrap();
     // What an ADD that was killed had begun to write.
-    fs::write(state.path(CLAIMS).join("e@eth0 new"), "{").unwrap();
+    fs::write(state.path(names::CLAIMS).join("e@eth0 new"), "{").unwrap();
     let ids = state.ids().unwrap();
     assert_eq!(ids.iter().map(ToString::to_string).collect::<Vec<_>>(), ["c@eth@0", "d@eth0"]);
 }
@@ -200,7 +200,7 @@ fn an_earlier_boot_is_void() {
     let (claim, _) = state.claim(&id("c@eth0")).unwrap();
     state.reserve(&claim, &pool("10.0.0.0/29"), REST).unwrap();
     state.void_earlier_boot().unwrap();
-    for directory in [CLAIMS, names::LEASES, names::ATTACHMENTS, POOLS] {
+    for directory in [names::CLAIMS, names::LEASES, names::ATTACHMENTS, POOLS] {
         assert_eq!(names(&state, directory), [""; 0]);
     }
     assert!(state.is_of_this_boot().unwrap());
@@ -212,7 +212,7 @@ fn lost_leases_of_the_living_are_made_anew() {
     let (claim, _) = state.claim(&id("c@eth0")).unwrap();
     state.reserve(&claim, &pool("10.0.0.0/29"), REST).unwrap();
     drop(claim);
-    for lost in [&[names::LEASES][..], &[names::LEASES, CLAIMS, POOLS]] {
+    for lost in [&[names::LEASES][..], &[names::LEASES, names::CLAIMS, POOLS]] {
         for name in lost {
             fs::remove_dir_all(state.path(name)).unwrap();
         }

@@ -148,13 +148,14 @@ impl Host {
     pub(crate) fn traces(&mut self) -> Vec<String> {
         let links = self.netlink.links().unwrap().into_iter().map(|link| link.name);
         let links = links.filter(|name| name != "lo" && name != "cbr0");
-        let files = ["claims", "leases", "attachments"].into_iter().flat_map(|directory| {
-            let path = self.state.path().join(directory);
-            let entries = fs::read_dir(path).into_iter().flatten();
-            entries.map(move |entry| {
-                format!("{directory}/{}", entry.unwrap().file_name().to_string_lossy())
-            })
-        });
+        let files =
+            ["claims", "leases", "attachments", "tombstones"].into_iter().flat_map(|directory| {
+                let path = self.state.path().join(directory);
+                let entries = fs::read_dir(path).into_iter().flatten();
+                entries.map(move |entry| {
+                    format!("{directory}/{}", entry.unwrap().file_name().to_string_lossy())
+                })
+            });
         let mut traces = links.chain(files).collect::<Vec<_>>();
         traces.sort();
         traces

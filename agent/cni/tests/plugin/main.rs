@@ -15,3 +15,4 @@ mod input;
 mod lab;
 mod loopback;
 mod status;
+mod tombstones;

@@ -1,0 +1,67 @@
+//! The agent as a process: flags, signals, its lock, an API server that is not there, and DELs.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so do its helpers")]
+
+mod lab;
+mod reaper;
+
+use std::fs;
+
+use lab::{Agent, agent, machine};
+
+#[test]
+fn without_an_api_server_it_waits_and_says_so() {
+    let (netns, files) = machine();
+    let mut agent = Agent::start(&netns, files.path());
+    agent.says("network not ready: waiting for the API server's list of Nodes");
+    agent.says("cannot reach the API server");
+    let reason = fs::read_to_string(files.path().join("state/reason")).unwrap();
+    assert_eq!(reason, "waiting for the API server's list of Nodes\n");
+    assert!(agent.child.try_wait().unwrap().is_none());
+    assert_eq!(agent.terminate().code(), Some(0));
+    assert!(!files.path().join("conf").exists());
+}
+
+#[test]
+fn without_an_api_server_it_goes_on_with_the_nodes_that_it_knew() {
+    let (netns, files) = machine();
+    fs::create_dir(files.path().join("state")).unwrap();
+    let me = r#"[{"name": "me", "uid": "u", "created": 1, "terminating": false,
+        "pod_cidrs": ["10.244.1.0/24"], "internal_ips": [], "network_unavailable": null}]"#;
+    fs::write(files.path().join("state/nodes.json"), me).unwrap();
+    let mut netlink = netns.run(net::Netlink::open).unwrap().unwrap();
+    let mac = net::Mac([0x0a, 0x58, 0, 0, 0, 1]);
+    // It gives the agent an MTU, there being no uplink.
+    let cbr0 = netlink.create_bridge("cbr0", mac).unwrap();
+    let mut agent = Agent::start(&netns, files.path());
+    agent.says("going on with the Nodes that were known last");
+    agent.says("network ready");
+    let addresses = netlink.addresses().unwrap();
+    assert!(addresses.iter().any(|a| a.link == cbr0 && a.address.to_string() == "10.244.1.1"));
+    assert!(files.path().join("conf/10-kubenet.conflist").exists());
+    assert_eq!(agent.terminate().code(), Some(0));
+}
+
+#[test]
+fn a_second_agent_waits_for_the_end_of_the_first() {
+    let (netns, files) = machine();
+    let mut first = Agent::start(&netns, files.path());
+    first.says("network not ready");
+    let second = Agent::start(&netns, files.path());
+    second.says("another agent runs on this machine");
+    first.terminate();
+    second.says("network not ready");
+}
+
+#[test]
+fn bad_flags_end_it_with_64_and_one_message() {
+    let output = agent()
+        .args(["--node-name=", "--network-plugin-mtu=x", "--plugin=/nowhere"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(64), "{text}");
+    for flag in ["--node-name", "--cluster-cidr", "--network-plugin-mtu", "--plugin"] {
+        assert!(text.contains(&format!("\n  {flag}: ")), "{text}");
+    }
+}
