@@ -144,8 +144,7 @@ impl Machine {
     }
 
     fn apply_sysctl(&self, setting: &Setting) -> Result<(), ApplyError> {
-        let written = self.sysctl.write(&setting.key, setting.value);
-        at(&self.paths.sysctl.join(&setting.key), written).map(drop)
+        at(&self.paths.sysctl.join(&setting.key), self.change_setting(setting))
     }
 
     fn apply_routes(&mut self, changes: &[RouteChange]) -> Result<(), ApplyError> {
@@ -213,7 +212,7 @@ impl Machine {
 }
 
 /// Whether `file` could be locked exclusively within `limit`.
-fn lock_within(file: &File, limit: Duration) -> io::Result<bool> {
+pub(crate) fn lock_within(file: &File, limit: Duration) -> io::Result<bool> {
     let deadline = Instant::now() + limit;
     loop {
         match file.try_lock() {

@@ -5,7 +5,9 @@
 //! `sync` the loop.
 
 pub mod apply;
+pub mod before;
 pub mod bridge;
+pub mod cleanup;
 pub mod cni_config;
 pub mod events;
 pub mod firewall;

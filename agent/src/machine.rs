@@ -80,6 +80,16 @@ impl Paths {
         self.state.join(names::REASON_FILE)
     }
 
+    /// There while the machine is being cleaned up.
+    pub fn cleaning(&self) -> PathBuf {
+        self.state.join(names::CLEANING_FILE)
+    }
+
+    /// Kernel settings as they were before the agent changed them.
+    pub fn before(&self) -> PathBuf {
+        self.state.join(names::BEFORE_FILE)
+    }
+
     /// The Nodes that the agent knew last.
     pub fn nodes(&self) -> PathBuf {
         self.state.join(names::NODES_FILE)

@@ -1,9 +1,9 @@
-//! kubenet-agent: parses its flags, starts logging, runs; or answers `ipam`.
+//! kubenet-agent: parses its flags, starts logging, runs; or answers `ipam` and `cleanup`.
 
 use std::process::ExitCode;
 
 use agent::settings::{Flags, Settings};
-use agent::{ipam, run};
+use agent::{cleanup, ipam, run};
 use clap::{Parser, Subcommand};
 use common::names;
 use process::settings::Mistakes;
@@ -25,17 +25,20 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Tool {
     Ipam(ipam::Flags),
+    Cleanup(cleanup::Flags),
 }
 
 enum Task {
     Run(Box<Settings>),
     Ipam(ipam::Flags),
+    Cleanup(cleanup::Flags),
 }
 
 impl CommandLine {
     fn check(self) -> Result<Task, Mistakes> {
         match self.tool {
             Some(Tool::Ipam(flags)) => Ok(Task::Ipam(flags)),
+            Some(Tool::Cleanup(flags)) => Ok(Task::Cleanup(flags)),
             None => self.flags.check().map(Box::new).map(Task::Run),
         }
     }
@@ -52,6 +55,9 @@ async fn main() -> ExitCode {
             })
         }
         Ok(Task::Ipam(flags)) => ipam::run(&flags).inspect_err(|error| {
+            eprintln!("{}: {error:#}", names::AGENT);
+        }),
+        Ok(Task::Cleanup(flags)) => cleanup::run(flags).inspect_err(|error| {
             eprintln!("{}: {error:#}", names::AGENT);
         }),
         Err(code) => return code,

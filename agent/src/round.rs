@@ -83,6 +83,9 @@ impl Machine {
         nodes: Option<&Nodes>,
         said: &mut Said,
     ) -> Result<Outcome, Unready> {
+        if self.paths.cleaning().exists() {
+            return Err(Unready::CleaningUp);
+        }
         let observed =
             self.observe().map_err(|error| Unready::Unseen(Chain(&error).to_string()))?;
         self.reaper.complete();

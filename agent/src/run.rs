@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 use crate::machine::Machine;
+use crate::nodes::Latest;
 use crate::reaper::Door;
 use crate::report::{Metrics, Report};
 use crate::settings::Settings;
@@ -55,20 +56,26 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let worker = Worker::new(Machine::open(paths)?, config, lock);
     let mut registry = Registry::default();
     let (events, queue) = events::queue();
-    let report = Report::new(Metrics::new(&mut registry), events);
+    let mut report = Report::new(Metrics::new(&mut registry), events);
     let readiness = health::checks();
-    let kept = nodes::kept(&nodes_file);
-    if let Some(kept) = &kept {
-        info!(nodes = kept.len(), "going on with the Nodes that were known last");
-    }
-    let since = kept.is_some().then(|| modified(&nodes_file)).flatten();
+    let (kept, since) = known_last(&nodes_file);
     let (latest, nodes) = watch::channel(kept);
     let (judge, verdicts) = watch::channel(None);
+    let work = async {
+        let door = door;
+        tokio::select! {
+            ended = sync::run(worker, nodes.clone(), judge, &mut report, &knocked) => ended?,
+            () = door.answer(&knocked) => anyhow::bail!("nobody answers DELs"),
+            () = nodes::keep(&nodes_file, nodes.clone()) => anyhow::bail!("nobody keeps the Nodes"),
+        }
+        // A DEL does it all itself from now on.
+        drop(door);
+        info!("told to clean up: the machine is not touched any more");
+        std::future::pending::<anyhow::Result<()>>().await
+    };
     tokio::select! {
         signal = signalled => info!(signal, "ending; the machine stays as it is"),
-        ended = sync::run(worker, nodes.clone(), judge, report, &knocked) => ended?,
-        () = door.answer(&knocked) => anyhow::bail!("nobody answers DELs"),
-        () = nodes::keep(&nodes_file, nodes.clone()) => anyhow::bail!("nobody keeps the Nodes"),
+        ended = work => ended?,
         () = nodes::follow(client.clone(), &node, &latest) => anyhow::bail!("the watch of Nodes ended"),
         () = events::publish(client.clone(), &node, nodes.clone(), queue) => {
             anyhow::bail!("nobody publishes Events");
@@ -79,13 +86,17 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         () = serve::serve(addresses, readiness.clone(), registry) => {
             anyhow::bail!("nobody answers HTTP");
         }
-        () = status::follow(client, &node, verdicts, nodes) => anyhow::bail!("nobody reports"),
+        () = status::follow(client, &node, verdicts, nodes.clone()) => anyhow::bail!("nobody reports"),
     }
     Ok(())
 }
 
-fn modified(path: &Path) -> Option<Timestamp> {
-    fs::metadata(path).ok()?.modified().ok()?.try_into().ok()
+/// The Nodes of an earlier start, and when that heard of them.
+fn known_last(path: &Path) -> (Latest, Option<Timestamp>) {
+    let Some(kept) = nodes::kept(path) else { return (None, None) };
+    info!(nodes = kept.len(), "going on with the Nodes that were known last");
+    let modified = || fs::metadata(path).ok()?.modified().ok()?.try_into().ok();
+    (Some(kept), modified())
 }
 
 /// Makes this the machine's one agent, as long as the file is open.

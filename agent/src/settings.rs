@@ -29,6 +29,17 @@ pub struct Flags {
     #[arg(long, value_name = "CIDR[,CIDR]", value_delimiter = ',')]
     cluster_cidr: Vec<String>,
 
+    /// MTU of pods in bytes; 0 is the smallest of the enabled normal interfaces'
+    #[arg(long, value_name = "BYTES", default_value = "0")]
+    network_plugin_mtu: String,
+
+    #[command(flatten)]
+    folders: FolderFlags,
+}
+
+/// Where the machine's files are.
+#[derive(Clone, Debug, clap::Args)]
+pub struct FolderFlags {
     /// Folder where the container runtime looks for plugins
     #[arg(long, value_name = "DIR", default_value = names::CNI_BIN_DIR)]
     cni_bin_dir: PathBuf,
@@ -36,10 +47,6 @@ pub struct Flags {
     /// Folder where the container runtime looks for network configurations
     #[arg(long, value_name = "DIR", default_value = names::CNI_CONF_DIR)]
     cni_conf_dir: PathBuf,
-
-    /// MTU of pods in bytes; 0 is the smallest of the enabled normal interfaces'
-    #[arg(long, value_name = "BYTES", default_value = "0")]
-    network_plugin_mtu: String,
 
     /// The plugin's program; without it, the file kubenet beside this program
     #[arg(long, value_name = "FILE")]
@@ -75,26 +82,27 @@ impl Flags {
         }
         let cluster_cidrs = cluster_cidrs(&self.cluster_cidr, &mut mistakes);
         let mtu = pod_mtu(&self.network_plugin_mtu, &cluster_cidrs, &mut mistakes);
-        let beside = || Some(std::env::current_exe().ok()?.with_file_name(names::PLUGIN));
-        let plugin = self.plugin.or_else(beside).unwrap_or_default();
-        if !plugin.is_file() {
-            let text = format!("there is no plugin to install at {}", plugin.display());
+        let paths = self.folders.paths();
+        if !paths.plugin.is_file() {
+            let text = format!("there is no plugin to install at {}", paths.plugin.display());
             mistakes.add("--plugin", text);
         }
-        let state_dir = self.state_dir.clone();
-        let settings = Settings {
-            shared,
-            addresses,
-            config: Config { node: self.node_name, cluster_cidrs, mtu, state_dir },
-            paths: Paths {
-                sysctl: self.sysctl_dir,
-                state: self.state_dir,
-                bin: self.cni_bin_dir,
-                conf: self.cni_conf_dir,
-                plugin,
-            },
-        };
-        mistakes.or(Some(settings))
+        let state_dir = paths.state.clone();
+        let config = Config { node: self.node_name, cluster_cidrs, mtu, state_dir };
+        mistakes.or(Some(Settings { shared, config, paths, addresses }))
+    }
+}
+
+impl FolderFlags {
+    pub fn paths(self) -> Paths {
+        let beside = || Some(std::env::current_exe().ok()?.with_file_name(names::PLUGIN));
+        Paths {
+            sysctl: self.sysctl_dir,
+            state: self.state_dir,
+            bin: self.cni_bin_dir,
+            conf: self.cni_conf_dir,
+            plugin: self.plugin.or_else(beside).unwrap_or_default(),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::pace::{Pace, Went};
 use crate::report::{Report, Turn};
 use crate::round::{Round, Said};
 use crate::state::Config;
-use crate::unready::Verdict;
+use crate::unready::{Unready, Verdict};
 use crate::wakers::{WakeError, Wakers};
 
 /// Why the loop can't go on.
@@ -35,7 +35,8 @@ pub struct Worker {
     _lock: File,
 }
 
-/// Makes the worker's machine agree with `nodes` for ever, and publishes the verdict of each round.
+/// Makes the worker's machine agree with `nodes`, and publishes the verdict of each round, until the
+/// machine is to be cleaned up: then it is let go for good.
 ///
 /// Between rounds it removes what DELs have left, whenever one has `knocked`.
 ///
@@ -45,7 +46,7 @@ pub async fn run(
     mut worker: Worker,
     nodes: watch::Receiver<Latest>,
     verdicts: watch::Sender<Option<Verdict>>,
-    mut report: Report,
+    report: &mut Report,
     knocked: &Notify,
 ) -> Result<(), SyncError> {
     // Before the first look, so that nothing happens unseen between that and the first wait.
@@ -72,6 +73,9 @@ pub async fn run(
             *last = Some(round.verdict);
             new
         });
+        if verdicts.borrow().as_ref() == Some(&Err(Unready::CleaningUp)) {
+            return Ok(());
+        }
         let rest = wakers.wait(wait);
         tokio::pin!(rest);
         loop {

@@ -1,6 +1,8 @@
 //! Pure: why this machine's network is not ready, in the one text that the log, the condition and
 //! the plugin's STATUS share.
 
+use common::names;
+
 /// What stands between this machine and its pods.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unready {
@@ -20,6 +22,12 @@ pub enum Unready {
     NoBridge,
     #[error("/proc/sys/{0} is missing: load br_netfilter with `modprobe br_netfilter`")]
     NoBridgeNetfilter(String),
+    #[error(
+        "kubenet is being removed from this machine, which takes no new pods: to keep it after all, \
+         remove the file {} of its state directory and restart the agent",
+        names::CLEANING_FILE
+    )]
+    CleaningUp,
     /// A configuration that a runtime reads before ours.
     #[error(
         "the container runtime takes {0} instead of 10-kubenet.conflist, which comes after it by name: \
@@ -48,6 +56,7 @@ impl Unready {
             Self::NoUplink => "UplinkMissing",
             Self::NoBridge => "BridgeNameTaken",
             Self::NoBridgeNetfilter(_) => "BridgeNetfilterMissing",
+            Self::CleaningUp => "CleaningUp",
             Self::Shadowed(_) => "ConfigShadowed",
             Self::Unseen(_) => "MachineNotRead",
             Self::Failed(_) => "MachineNotChanged",
@@ -66,6 +75,7 @@ impl Unready {
             | Self::NoUplink
             | Self::NoBridge
             | Self::NoBridgeNetfilter(_)
+            | Self::CleaningUp
             | Self::Shadowed(_) => true,
             Self::Unseen(_) | Self::Failed(_) => false,
         }

@@ -1,7 +1,7 @@
 //! What wakes the loop: Nodes, the kernel, files, and a look at what tells nobody of its changes.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use net::NetError;
@@ -39,6 +39,8 @@ pub struct Wakers {
     kernel: Kernel,
     files: Files,
     settings: Settings,
+    /// Appears when the machine is to be cleaned up.
+    cleaning: PathBuf,
 }
 
 /// In the namespace of the thread that made it.
@@ -73,6 +75,7 @@ impl Wakers {
                 keys: Vec::new(),
                 seen: Values::new(),
             },
+            cleaning: paths.cleaning(),
         })
     }
 
@@ -88,9 +91,10 @@ impl Wakers {
         (self.settings.keys, self.settings.seen) = (keys, seen);
     }
 
-    /// Until something happens and its burst is over, but within the bounds of `wait`.
+    /// Until something happens and its burst is over, but within the bounds of `wait`; or until the
+    /// machine is to be cleaned up.
     pub async fn wait(&mut self, wait: Wait) -> Result<(), WakeError> {
-        let Self { nodes, kernel, files, settings } = self;
+        let Self { nodes, kernel, files, settings, cleaning } = self;
         let rest = tokio::time::sleep(wait.least);
         let sleep = tokio::time::timeout(wait.most, async {
             tokio::select! {
@@ -102,8 +106,18 @@ impl Wakers {
             tokio::time::sleep(wait.burst).await;
             Ok(())
         });
-        let ((), slept) = tokio::join!(rest, sleep);
-        slept.unwrap_or(Ok(()))
+        tokio::select! {
+            ((), slept) = async { tokio::join!(rest, sleep) } => slept.unwrap_or(Ok(())),
+            // Whoever cleans up waits for the loop, and lets it owe no rest.
+            () = appeared(cleaning) => Ok(()),
+        }
+    }
+}
+
+/// Until there is a file at `path`.
+async fn appeared(path: &Path) {
+    while !path.exists() {
+        tokio::time::sleep(GLANCE).await;
     }
 }
 

@@ -60,6 +60,13 @@ pub const BOOT_ID_FILE: &str = "boot-id";
 /// Why this machine's network is not ready, written by the agent: what STATUS answers with.
 pub const REASON_FILE: &str = "reason";
 
+/// There while kubenet is being removed from the machine, with what to answer whoever wants a new pod:
+/// the agent stops repairing, ADD and STATUS refuse, DEL works.
+pub const CLEANING_FILE: &str = "cleaning";
+
+/// Kernel settings as they were before the agent's first change of each.
+pub const BEFORE_FILE: &str = "before.json";
+
 /// The Nodes of the cluster as the agent knew them last, for its next start without an API server.
 pub const NODES_FILE: &str = "nodes.json";
 

@@ -43,10 +43,10 @@ fn with_reported_loop<F: Future<Output = ()>>(
             let lock = File::create(lab.paths().agent_lock()).unwrap();
             let worker = Worker::new(machine, lab.config.clone(), lock);
             let (events, _notes) = events::queue();
-            let report = Report::new(metrics, events);
+            let mut report = Report::new(metrics, events);
             let knocked = Notify::new();
             tokio::select! {
-                ended = run(worker, nodes, judge, report, &knocked) => panic!("{ended:?}"),
+                ended = run(worker, nodes, judge, &mut report, &knocked) => panic!("{ended:?}"),
                 () = scenario(send, verdicts) => {}
             }
         });

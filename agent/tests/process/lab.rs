@@ -32,11 +32,9 @@ impl Agent {
     pub(crate) fn start(netns: &Netns, files: &Path) -> Self {
         let kubeconfig = files.join("kubeconfig");
         fs::write(&kubeconfig, KUBECONFIG).unwrap();
-        let flag = |name: &str, value: &str| format!("--{name}={}", files.join(value).display());
         let mut command = agent();
-        command.args(["--node-name=me", "--cluster-cidr=10.244.0.0/16", "--plugin=/proc/self/exe"]);
-        command.args([flag("kubeconfig", "kubeconfig"), flag("state-dir", "state")]);
-        command.args([flag("cni-bin-dir", "bin"), flag("cni-conf-dir", "conf")]);
+        command.args(["--node-name=me", "--cluster-cidr=10.244.0.0/16"]);
+        command.arg(format!("--kubeconfig={}", kubeconfig.display())).args(folders(files));
         command.env("RUST_LOG", "info,agent=debug");
         let mut child = netns.run(|| command.stderr(Stdio::piped()).spawn()).unwrap().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
@@ -86,4 +84,19 @@ pub(crate) fn agent() -> Command {
 
 pub(crate) fn machine() -> (Netns, TempDir) {
     (Netns::unnamed().unwrap(), tempfile::tempdir().unwrap())
+}
+
+/// The flags that say where an agent's files are: in `files`.
+pub(crate) fn folders(files: &Path) -> [String; 4] {
+    let flag = |name: &str, value: &str| format!("--{name}={}", files.join(value).display());
+    let plugin = "--plugin=/proc/self/exe".to_owned();
+    [flag("state-dir", "state"), flag("cni-bin-dir", "bin"), flag("cni-conf-dir", "conf"), plugin]
+}
+
+/// The Node `me` as an earlier agent knew it: what an agent goes on with without an API server.
+pub(crate) fn know_a_node(files: &Path) {
+    fs::create_dir(files.join("state")).unwrap();
+    let me = r#"[{"name": "me", "uid": "u", "created": 1, "terminating": false,
+        "pod_cidrs": ["10.244.1.0/24"], "internal_ips": [], "network_unavailable": null}]"#;
+    fs::write(files.join("state/nodes.json"), me).unwrap();
 }

@@ -2,12 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so do its helpers")]
 
+mod cleanup;
 mod lab;
 mod reaper;
 
 use std::fs;
 
-use lab::{Agent, agent, machine};
+use lab::{Agent, agent, know_a_node, machine};
 
 #[test]
 fn without_an_api_server_it_waits_and_says_so() {
@@ -25,10 +26,7 @@ fn without_an_api_server_it_waits_and_says_so() {
 #[test]
 fn without_an_api_server_it_goes_on_with_the_nodes_that_it_knew() {
     let (netns, files) = machine();
-    fs::create_dir(files.path().join("state")).unwrap();
-    let me = r#"[{"name": "me", "uid": "u", "created": 1, "terminating": false,
-        "pod_cidrs": ["10.244.1.0/24"], "internal_ips": [], "network_unavailable": null}]"#;
-    fs::write(files.path().join("state/nodes.json"), me).unwrap();
+    know_a_node(files.path());
     let mut netlink = netns.run(net::Netlink::open).unwrap().unwrap();
     let mac = net::Mac([0x0a, 0x58, 0, 0, 0, 1]);
     // It gives the agent an MTU, there being no uplink.

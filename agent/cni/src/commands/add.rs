@@ -99,6 +99,10 @@ impl Machine {
     }
 
     fn attach(&mut self, claim: &Claim, config: &Config, args: Args) -> Result<Attachment, Error> {
+        // After the claim: whoever cleans up waits for all that were made before its mark was.
+        if let Some(reason) = status::cleaning(&config.state_dir) {
+            return Err(Error::TryLater(reason));
+        }
         let addresses = config.ranges.iter().map(|&range| self.reserve(claim, range.into()));
         let addresses = addresses.collect::<Result<_, _>>()?;
         let record = Attachment { pod: args.pod, ..self.record(claim, config, addresses)? };

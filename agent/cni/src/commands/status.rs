@@ -12,11 +12,18 @@ use crate::request::Config;
 use crate::state::{Lock, try_lock};
 
 pub(crate) fn status(config: &Config) -> Result<(), Error> {
-    if let Some(reason) = agents_reason(&config.state_dir) {
+    let cleaning = cleaning(&config.state_dir);
+    if let Some(reason) = cleaning.or_else(|| agents_reason(&config.state_dir)) {
         return Err(Error::NotReady(reason));
     }
     let mut netlink = Netlink::open()?;
     bridge::find(&mut netlink, config)?.map(drop).map_err(Error::NotReady)
+}
+
+/// What whoever is removing kubenet from this machine has to say, if anybody is.
+pub(crate) fn cleaning(state_dir: &Path) -> Option<String> {
+    let reason = fs::read_to_string(state_dir.join(names::CLEANING_FILE)).ok()?;
+    Some(reason.trim().to_owned())
 }
 
 /// Why the agent finds this machine's network not ready.

@@ -72,3 +72,17 @@ fn a_person_is_told_what_it_is() {
     assert!(outcome.success && outcome.stdout.is_empty(), "{outcome:?}");
     assert!(outcome.stderr.contains("CNI plugin kubenet"), "{outcome:?}");
 }
+
+#[test]
+fn a_machine_that_is_cleaned_up_takes_no_pod_and_lets_all_go() {
+    let mut host = Host::new(&[IPV4]);
+    let pods = [crate::lab::pod(), crate::lab::pod()];
+    host.add("c1", &pods[0]).result();
+    fs::write(host.file("cleaning"), "kubenet is being removed\n").unwrap();
+    let before = host.traces();
+    host.add("c2", &pods[1]).failed(11, &["kubenet is being removed"]);
+    assert_eq!(host.traces(), before);
+    status(&host).failed(50, &["kubenet is being removed"]);
+    host.del("c1").succeeded();
+    assert!(host.traces().is_empty());
+}
