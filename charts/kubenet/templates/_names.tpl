@@ -46,3 +46,17 @@ app.kubernetes.io/component: {{ .component }}
 {{- define "kubenet.tokenMount" -}}
 - {name: token, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
 {{- end }}
+
+{{/* Where a program answers /metrics to others, as a flag. Takes (dict "root" $ "port" 10286). */}}
+{{- define "kubenet.metricsFlag" -}}
+{{- if .root.Values.metrics.enabled -}}
+{{- $any := ternary "[::]" "0.0.0.0" (contains ":" (first .root.Values.network.clusterCIDRs)) -}}
+- --metrics-bind-address={{ $any }}:{{ .port }}
+{{- end }}
+{{- end }}
+
+{{- define "kubenet.metricsPort" -}}
+{{- if .root.Values.metrics.enabled -}}
+- {name: metrics, containerPort: {{ .port }}}
+{{- end }}
+{{- end }}

@@ -1,7 +1,8 @@
 //! The chart, by the real Helm: what it renders, what it refuses, and what it must never say.
 //!
 //! `matrix` renders it with many values, `conventions` looks at what is rendered, `documents`
-//! compares what is generated from it, `check` looks at what `helm test` runs.
+//! compares what is generated from it, `check` looks at what `helm test` runs, `monitoring` at what
+//! alerts and dashboard ask for.
 
 #![expect(clippy::unwrap_used, reason = "what a test can't do is its failure")]
 
@@ -9,6 +10,7 @@ mod check;
 mod conventions;
 mod documents;
 mod matrix;
+mod monitoring;
 
 use std::fs;
 use std::path::PathBuf;

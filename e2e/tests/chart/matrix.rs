@@ -84,6 +84,24 @@ const PROGRAMS: &[(&[&str], Then)] = &[
 ];
 
 #[rustfmt::skip]
+const MONITORING: &[(&[&str], Then)] = &[
+    (&[LEAST], Lacks(&["metrics-bind-address", "monitoring.coreos.com", "grafana", "NetworkPolicy"])),
+    (&[LEAST, "metrics.enabled=true"], Has(&["- --metrics-bind-address=0.0.0.0:10286", "- --metrics-bind-address=0.0.0.0:10285", "- {name: metrics, containerPort: 10286}", "- {name: metrics, containerPort: 10285}"])),
+    (&["network.clusterCIDRs={fd00::/56}", "metrics.enabled=true", "metrics.agentPort=9000"], Has(&["- --metrics-bind-address=[::]:9000"])),
+    (&[LEAST, "metrics.enabled=true", "agent.extraArgs={--metrics-bind-address=}"], Refused("agent.extraArgs: --metrics-bind-address is set by the chart")),
+    (&[LEAST, "metrics.enabled=true", "metrics.podMonitor.enabled=true", OPERATOR], Has(&["kind: PodMonitor", "interval: 30s"])),
+    (&[LEAST, "metrics.podMonitor.enabled=true", OPERATOR], Refused("metrics.podMonitor: nothing can be read before metrics.enabled opens the port")),
+    (&[LEAST, "metrics.enabled=true", "metrics.podMonitor.enabled=true"], Refused("install the Prometheus operator first")),
+    (&[LEAST, "metrics.prometheusRule.enabled=true", "metrics.prometheusRule.labels.team=net", OPERATOR], Has(&["kind: PrometheusRule", "- alert: KubenetPoolNearlyFull", "team: net"])),
+    (&[LEAST, "metrics.prometheusRule.enabled=true"], Refused("metrics.prometheusRule: the cluster has no monitoring.coreos.com/v1")),
+    (&[LEAST, "metrics.podMonitor.interval=soon"], Refused("at '/metrics/podMonitor/interval'")),
+    (&[LEAST, "metrics.dashboard.enabled=true"], Has(&["grafana_dashboard: \"1\"", "name: kubenet-dashboard"])),
+    (&[LEAST, "networkPolicy.enabled=true"], Has(&["kind: NetworkPolicy", "policyTypes: [Ingress]"])),
+];
+
+const OPERATOR: &str = "--api-versions monitoring.coreos.com/v1";
+
+#[rustfmt::skip]
 const PLATFORMS: &[(&[&str], Then)] = &[
     (&[LEAST, "platform=kubeadm"], Has(&["hostPath: {path: /opt/cni/bin, type: DirectoryOrCreate}", "hostPath: {path: /etc/cni/net.d, type: DirectoryOrCreate}"])),
     (&[LEAST, "platform=kubeadm"], Lacks(&["seLinuxOptions"])),
@@ -137,6 +155,11 @@ fn the_network_is_as_the_values_say_or_they_are_refused() {
 #[test]
 fn both_programs_are_as_the_values_say_or_they_are_refused() {
     check(PROGRAMS);
+}
+
+#[test]
+fn monitoring_is_off_and_says_what_it_needs() {
+    check(MONITORING);
 }
 
 #[test]

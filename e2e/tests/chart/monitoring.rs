@@ -1,0 +1,63 @@
+//! Alerts and dashboard against the metrics that the programs have, by name.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use e2e::artifacts::source;
+use serde_json::Value;
+
+use crate::chart;
+
+/// What a name of ours may have behind it in a query.
+const SUFFIXES: [&str; 5] = ["_total", "_bucket", "_count", "_sum", ""];
+
+/// Each name of a metric in `query` that begins like one of ours.
+fn names(query: &str) -> BTreeSet<&str> {
+    let words = query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("kubenet_") || word.starts_with("node_ipam_")).collect()
+}
+
+/// Whether some program registers `name`.
+fn is_known(name: &str, code: &str) -> bool {
+    SUFFIXES.iter().filter_map(|suffix| name.strip_suffix(suffix)).any(|name| {
+        let seconds = name.strip_suffix("_seconds").unwrap_or(name);
+        [name, seconds].iter().any(|name| code.contains(&format!("\"{name}\"")))
+    })
+}
+
+#[track_caller]
+fn check(queries: impl Iterator<Item = String>) {
+    let files = ["controller/src/metrics.rs", "agent/src/report.rs"];
+    let code = files.map(|path| fs::read_to_string(source().join(path)).unwrap()).concat();
+    let mut found = 0;
+    for query in queries {
+        for name in names(&query) {
+            assert!(is_known(name, &code), "no program has {name}");
+            found += 1;
+        }
+    }
+    assert!(found >= 7, "only {found} metrics are asked for");
+}
+
+#[test]
+fn every_alert_asks_for_a_metric_that_there_is() {
+    let text = fs::read_to_string(chart().join("monitoring/rules.yaml")).unwrap();
+    let rules = serde_saphyr::from_str::<Value>(&text).unwrap();
+    let rules = rules["groups"][0]["rules"].as_array().unwrap().clone();
+    let told = fs::read_to_string(source().join("docs/monitoring.md")).unwrap();
+    for rule in &rules {
+        let alert = rule["alert"].as_str().unwrap();
+        assert!(told.contains(alert), "docs/monitoring.md does not say what to do about {alert}");
+    }
+    check(rules.iter().map(|rule| rule["expr"].as_str().unwrap().to_owned()));
+}
+
+#[test]
+fn every_panel_asks_for_a_metric_that_there_is() {
+    let text = fs::read_to_string(chart().join("monitoring/dashboard.json")).unwrap();
+    let dashboard = serde_json::from_str::<Value>(&text).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().clone();
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let queries = targets.map(|target| target["expr"].as_str().unwrap().to_owned());
+    check(queries.collect::<Vec<_>>().into_iter());
+}
