@@ -1,13 +1,13 @@
-//! `lab demo`, `lab test`, `lab bench`, `lab down`: what the Makefile calls.
+//! `lab demo`, `lab test`, `lab bench`, `lab bench-controller`, `lab down`: what the Makefile calls.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use e2e::bench;
 use e2e::demo::{self, Afterwards};
 use e2e::say::say;
 use e2e::stages;
+use e2e::{bench, bench_controller};
 
 /// A real Kubernetes on this machine, in namespaces.
 #[derive(Parser)]
@@ -29,6 +29,8 @@ enum Command {
     Test,
     /// Time the plugin beside the reference plugins
     Bench,
+    /// Time the controller beside kube-controller-manager
+    BenchController,
     /// What `bench` runs on a machine of the lab
     #[command(hide = true)]
     BenchInside { reference: PathBuf },
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Demo { keep: false } => demo::run(Afterwards::End),
         Command::Test => stages::run(),
         Command::Bench => bench::run(),
+        Command::BenchController => bench_controller::run(),
         Command::BenchInside { reference } => bench::inside(&reference),
         Command::Down => demo::down(),
     };

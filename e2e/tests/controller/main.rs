@@ -2,8 +2,10 @@
 //!
 //! See [`e2e::claims`].
 
+mod differences;
 mod differential;
 mod faults;
+mod foreign;
 mod play;
 mod script;
 
@@ -32,6 +34,11 @@ const CLAIMS: &[Claim<World>] = &[
     (
         "nodes_that_come_one_by_one_get_what_kube_controller_manager_gives",
         differential::same_pod_cidrs,
+    ),
+    ("it_differs_from_kube_controller_manager_as_the_rows_say", differences::as_the_rows_say),
+    (
+        "a_kube_controller_manager_that_still_allocates_is_named_and_left_alone",
+        foreign::named_and_left_alone,
     ),
     ("a_lost_reply_changes_no_choice_and_loses_no_block", faults::lost_replies),
     ("a_server_that_asks_for_patience_gets_it", faults::too_many_requests),

@@ -8,6 +8,7 @@ use e2e::api_server::ApiServer;
 use e2e::fake;
 use e2e::node_ipam::{NodeIpam, Programs, metric};
 use e2e::place::Process;
+use e2e::wait::eventually;
 use k8s_openapi::api::core::v1::{Event, Node};
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, Client, ResourceExt};
@@ -71,7 +72,7 @@ impl<'a> Play<'a> {
         })
     }
 
-    fn restart(&mut self, without: Option<&str>) -> Result<()> {
+    pub(crate) fn restart(&mut self, without: Option<&str>) -> Result<()> {
         self.process.kill()?;
         if let Some(name) = without {
             self.delete(name)?;
@@ -79,6 +80,37 @@ impl<'a> Play<'a> {
         let place = &self.api.place;
         self.process = self.programs.start(self.which, place, &self.cluster.flags())?;
         Ok(())
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.is_running()
+    }
+
+    /// What the watch has told of it; none before it has podCIDRs.
+    pub(crate) fn pod_cidrs_of(&self, name: &str) -> Option<String> {
+        self.api.observer.look(|cluster| {
+            let spec = cluster.nodes.get(name)?.object.spec.as_ref()?;
+            Some(spec.pod_cidrs.as_ref()?.join(", "))
+        })
+    }
+
+    pub(crate) fn wait_until_it_knows_that_it_waits(&self, name: &str) -> Result<()> {
+        eventually(&format!("{name} knows that it waits"), PATIENCE, || {
+            let knows = self.api.observer.ask(|client| async move {
+                let node = Api::<Node>::all(client.clone()).get(name).await?;
+                knows_that_it_waits(&client, &node).await
+            });
+            Ok(knows?.then_some(()))
+        })
+    }
+
+    /// How many blocks of each range are used as it counts them.
+    pub(crate) fn used(&self) -> Result<Vec<usize>> {
+        let (which, cluster) = (self.which, &self.cluster);
+        self.api.observer.ask(|_| async move {
+            let text = scrape(&which.client()?).await?;
+            counted(&text, cluster)
+        })
     }
 
     /// Waits until each Node has podCIDRs or knows that there are none, and all are accounted for.
@@ -129,18 +161,28 @@ async fn look(
             return Ok(Err(format!("{name} does not know that it waits")));
         }
     }
-    let Ok(text) = metrics.request_text(http::Request::get("/metrics").body(vec![])?).await else {
-        return Ok(Err("no metrics".to_owned()));
-    };
-    for ((used, all), (cidr, _)) in cluster.used(&given).into_iter().zip(&cluster.ranges) {
-        let label = format!("clusterCIDR=\"{cidr}\"");
-        let usage = metric(&text, "node_ipam_controller_cidrset_usage_cidrs", &label);
-        let counted = usage.unwrap_or(0.0) * as_float(all)?;
-        if (counted - as_float(used)?).abs() > 0.01 {
-            return Ok(Err(format!("{used} blocks of {cidr} are used, {counted} are counted")));
-        }
+    let Ok(text) = scrape(metrics).await else { return Ok(Err("no metrics".to_owned())) };
+    let (used, counted) = (cluster.used(&given), counted(&text, cluster)?);
+    if used != counted {
+        return Ok(Err(format!("{used:?} blocks are used, {counted:?} are counted")));
     }
     Ok(Ok(given))
+}
+
+async fn scrape(metrics: &Client) -> Result<String> {
+    Ok(metrics.request_text(http::Request::get("/metrics").body(vec![])?).await?)
+}
+
+/// The blocks of each range that `metrics` call used: a share of all of them.
+fn counted(metrics: &str, cluster: &Cluster) -> Result<Vec<usize>> {
+    let counted = |(cidr, _): &(Prefix, u8)| {
+        let label = format!("clusterCIDR=\"{cidr}\"");
+        let value = |name| metric(metrics, name, &label).unwrap_or(0.0);
+        let share = value("node_ipam_controller_cidrset_usage_cidrs");
+        let all = value("node_ipam_controller_cirdset_max_cidrs");
+        Ok(format!("{:.0}", share * all).parse()?)
+    };
+    cluster.ranges.iter().map(counted).collect()
 }
 
 async fn knows_that_it_waits(client: &Client, node: &Node) -> Result<bool> {
@@ -154,8 +196,4 @@ async fn knows_that_it_waits(client: &Client, node: &Node) -> Result<bool> {
 pub(crate) fn pod_cidrs(node: &Node) -> Result<Vec<Prefix>> {
     let cidrs = node.spec.iter().flat_map(|spec| spec.pod_cidrs.iter().flatten());
     cidrs.map(|text| Ok(text.parse()?)).collect()
-}
-
-fn as_float(count: usize) -> Result<f64> {
-    Ok(u32::try_from(count)?.into())
 }

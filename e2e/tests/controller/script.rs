@@ -137,6 +137,8 @@ impl Step {
                 Some(cidrs) => Action::Create { name, cidrs },
                 None => Action::Skip,
             },
+            // kube-controller-manager may not have listed Nodes yet, and would end.
+            (Self::Outside, None) if given.is_empty() => Action::Skip,
             (Self::Outside, None) => {
                 Action::Create { name, cidrs: vec![prefix("198.51.100.0/24")] }
             }
@@ -185,14 +187,11 @@ impl Cluster {
         self.ranges.iter().map(free).collect()
     }
 
-    /// How many blocks of each range a Node or a Service has an address of, of how many.
-    pub(crate) fn used(&self, given: &Given) -> Vec<(usize, usize)> {
+    /// How many blocks of each range a Node or a Service has an address of.
+    pub(crate) fn used(&self, given: &Given) -> Vec<usize> {
         let free = self.free(given);
-        let used = |(free, &(cidr, mask)): (&Vec<Prefix>, &(Prefix, u8))| {
-            let all = blocks(cidr, mask).count();
-            (all - free.len(), all)
-        };
-        free.iter().zip(&self.ranges).map(used).collect()
+        let all = self.ranges.iter().map(|&(cidr, mask)| blocks(cidr, mask).count());
+        all.zip(free).map(|(all, free)| all - free.len()).collect()
     }
 
     fn is_outside(&self, cidrs: &[Prefix]) -> bool {
