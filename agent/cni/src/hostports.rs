@@ -5,11 +5,14 @@
 //! until they are all there: of two records of one host port, which an ADD leaves that is killed, the
 //! one that is not pending owns it. A tombstone owns none, whatever is there of its elements.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use common::attachment::{Attachment, AttachmentId, Protocol};
 use common::pods_table::{self, Element, Field};
 use common::{Family, names};
+use net::conntrack::Conntrack;
 use net::nftables::{ElementsError, Nftables};
 
 use crate::error::{Error, Holder};
@@ -70,7 +73,10 @@ pub(crate) fn publish(
             port: port_of(&element),
             owner: owner(state, id, &element)?.map(Box::new),
         }),
-        Some(_) => Ok(()),
+        Some(_) => {
+            forget_flows(kernel, &elements);
+            Ok(())
+        }
         None => Err(Error::TryLater(format!("{missing}: kubenet's agent makes it"))),
     }
 }
@@ -107,9 +113,48 @@ pub(crate) fn retract<'a>(
     let nftables = kernel.nftables()?;
     let changed = present(nftables, &elements)
         .and_then(|own| nftables.delete_elements(names::PODS_TABLE, &own));
+    forget_flows(kernel, &elements);
     match changed {
         Err(ElementsError::TableMissing { .. }) => Ok(()),
         changed => Ok(changed?),
+    }
+}
+
+/// Lets UDP flows to the host ports of `elements` begin anew: else they go on to where they went, to the
+/// machine itself or to a pod that is gone.
+///
+/// It is no reason to start no pod, and none to keep one that ends.
+fn forget_flows(kernel: &mut Kernel, elements: &[Element]) {
+    let udp = elements.iter().filter_map(udp_port).collect::<BTreeSet<_>>();
+    if udp.is_empty() {
+        return;
+    }
+    let forget = || {
+        let local = kernel.links.addresses()?;
+        let mut conntrack = Conntrack::open()?;
+        udp.into_iter().try_for_each(|(family, at, port)| {
+            let is_local = |ip| local.iter().any(|held| held.address == ip);
+            let is_ours = |ip| at.map_or_else(|| is_local(ip), |at| at == ip);
+            conntrack.forget_udp(family, port, is_ours)
+        })
+    };
+    if let Err(error) = forget() {
+        eprintln!("kubenet: UDP flows to a host port may go where they went before: {error}");
+    }
+}
+
+/// Family, address of the machine and number of a UDP host port.
+fn udp_port(element: &Element) -> Option<(Family, Option<IpAddr>, u16)> {
+    let family = element.data.iter().find_map(|field| match field {
+        Field::Address(pod) => Some(Family::from(*pod)),
+        _ => None,
+    });
+    match element.key[..] {
+        [Field::Protocol(Protocol::Udp), Field::Port(port)] => Some((family?, None, port)),
+        [Field::Address(at), Field::Protocol(Protocol::Udp), Field::Port(port)] => {
+            Some((family?, Some(at), port))
+        }
+        _ => None,
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod addr;
 mod attribute;
 mod connection;
+pub mod conntrack;
 pub mod error;
 pub mod events;
 pub mod file;
@@ -15,6 +16,7 @@ pub mod link;
 pub mod mac;
 pub mod netlink;
 pub mod netns;
+mod nfnetlink;
 pub mod nft;
 pub mod nftables;
 pub mod route;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use net::link::{AddrGen, Hairpin, LinkChange, VethSpec};
@@ -141,6 +141,43 @@ fn a_pod_reaches_itself_by_its_host_port() {
         let machine = SocketAddr::new(gateway.parse().unwrap(), 8080);
         assert_eq!(ask(&pod, &pod, SocketAddr::new(*address, 80), machine), "the pod");
     }
+}
+
+/// Sends from always the same port, and says whether the pod gets it.
+fn is_heard(client: &UdpSocket, pod: &Netns, container: SocketAddr, machine: SocketAddr) -> bool {
+    let server = pod.run(|| UdpSocket::bind(container).unwrap()).unwrap();
+    server.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    // An error that came back for what was sent before, to nobody, comes first.
+    while client.send_to(b"there", machine).is_err() {}
+    server.recv(&mut [0; 8]).is_ok()
+}
+
+#[test]
+fn stale_udp_conntrack_does_not_black_hole_a_host_port() {
+    let mut host = machine();
+    let pair = [("192.0.2.1", "192.0.2.2", 24), ("2001:db8::1", "2001:db8::2", 64)];
+    let client = client(&mut host, pair);
+    for (family, (machine, any)) in
+        [("192.0.2.1", "0.0.0.0:5000"), ("2001:db8::1", "[::]:5000")].into_iter().enumerate()
+    {
+        let machine = SocketAddr::new(machine.parse().unwrap(), 8053);
+        let socket = client.run(|| UdpSocket::bind(any).unwrap()).unwrap();
+        // A client that never falls silent, also while there is no pod.
+        socket.send_to(b"nobody", machine).unwrap();
+        for id in ["c1", "c2"] {
+            let pod = pod();
+            let ports = [mapping(8053, 53, "udp", "")];
+            let address = add(&host, id, &pod, &ports).addresses()[family];
+            let container = SocketAddr::new(address, 53);
+            assert!(is_heard(&socket, &pod, container, machine), "{id} of {machine}");
+            host.del(id).succeeded();
+            assert!(!is_heard(&socket, &pod, SocketAddr::new(any_of(address), 53), machine));
+        }
+    }
+}
+
+fn any_of(address: IpAddr) -> IpAddr {
+    if address.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() }
 }
 
 #[test]

@@ -5,11 +5,12 @@
 use std::net::IpAddr;
 
 use common::pods_table::Field;
-use netlink_packet_core::{DefaultNla, Emitable, NLM_F_REQUEST, NetlinkHeader};
+use netlink_packet_core::DefaultNla;
 
 use super::Chain;
 use crate::attribute::{attribute, nested, text, text_of};
 use crate::connection::Message;
+use crate::nfnetlink::{self, About, FAMILY};
 
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 pub(super) const NFNL_MSG_BATCH_BEGIN: u16 = 16;
@@ -40,10 +41,6 @@ const NFPROTO_INET: u8 = 1;
 const NF_INET_FORWARD: u32 = 2;
 const NF_DROP: u32 = 0;
 
-/// A message's header, and family, version and resource after it (`struct nfgenmsg`).
-const HEADER: usize = 16;
-const FAMILY: usize = 4;
-
 /// Appends one message; `flags` are those beside `NLM_F_REQUEST`.
 pub(super) fn append(
     datagram: &mut Vec<u8>,
@@ -51,24 +48,14 @@ pub(super) fn append(
     (flags, number): (u16, u32),
     attributes: &[DefaultNla],
 ) {
-    let start = datagram.len();
-    let length = HEADER + FAMILY + attributes.buffer_len();
-    datagram.resize(start + length, 0);
-    let mut header = NetlinkHeader::default();
-    header.length = u32::try_from(length).unwrap_or(u32::MAX);
-    header.message_type = kind;
-    header.flags = NLM_F_REQUEST | flags;
-    header.sequence_number = number;
-    let message = datagram.get_mut(start..).unwrap_or_default();
-    let Some((head, body)) = message.split_at_mut_checked(HEADER) else { return };
-    header.emit(head);
-    let Some((family, rest)) = body.split_at_mut_checked(FAMILY) else { return };
     // Of a batch the resource is the subsystem, and the family nobody's.
     let batch = matches!(kind, NFNL_MSG_BATCH_BEGIN | NFNL_MSG_BATCH_END);
-    let [high, low] = if batch { NFNL_SUBSYS_NFTABLES } else { 0 }.to_be_bytes();
     let all = batch || matches!(kind, NFT_MSG_GETCHAIN | NFT_MSG_GETGEN);
-    family.copy_from_slice(&[if all { NFPROTO_UNSPEC } else { NFPROTO_INET }, 0, high, low]);
-    attributes.emit(rest);
+    let about = About {
+        family: if all { NFPROTO_UNSPEC } else { NFPROTO_INET },
+        resource: if batch { NFNL_SUBSYS_NFTABLES } else { 0 },
+    };
+    nfnetlink::append(datagram, kind, (flags, number), about, attributes);
 }
 
 /// Table, set and elements; a request for a set itself begins alike.
