@@ -129,6 +129,12 @@ impl Allocator {
         self.holdings.get(uid).map_or(&[], |holding| &holding.cidrs)
     }
 
+    /// Nodes that hold a range of which `wanted` is true.
+    pub fn holders(&self, wanted: impl Fn(Prefix) -> bool) -> impl Iterator<Item = &NodeView> {
+        let holds = move |holding: &&Holding| holding.cidrs.iter().any(|&cidr| wanted(cidr));
+        self.holdings.values().filter(holds).map(|holding| holding.node.as_ref())
+    }
+
     /// Gives back what `node` held; its object is gone, so no machine uses it any more.
     fn forget(&mut self, node: &NodeView) {
         self.waiting.remove(&turn(node));

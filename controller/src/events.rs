@@ -1,4 +1,4 @@
-//! Events on Nodes: what an operator should know, published one after the other beside the work.
+//! Events on Nodes and ClusterCIDRs: what an operator should know, published one after the other beside the work.
 //!
 //! An Event that can't be published is lost; the log has the same words.
 
@@ -12,7 +12,10 @@ use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use process::telemetry::Chain;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tracing::debug;
+use tracing::{debug, warn};
+
+use crate::oddity::Oddity;
+use crate::pools::Exhausted;
 
 /// No block is free for the Node; kube-controller-manager's word.
 pub const NOT_AVAILABLE: &str = "CIDRNotAvailable";
@@ -36,8 +39,7 @@ pub struct Events(UnboundedSender<Note>);
 /// An Event to be.
 #[derive(Debug)]
 struct Note {
-    name: String,
-    uid: String,
+    regarding: ObjectReference,
     kind: EventType,
     reason: &'static str,
     text: String,
@@ -53,20 +55,32 @@ impl Events {
     /// Says that `node` has no podCIDRs, in the words of kube-controller-manager and then why.
     pub fn unassigned(&self, node: &str, uid: &str, reason: &'static str, why: impl Display) {
         let text = format!("Node {node} status is now: {reason}: {why}");
-        self.leave(Note {
-            name: node.into(),
-            uid: uid.into(),
-            kind: EventType::Normal,
-            reason,
-            text,
-        });
+        let regarding = reference(node, uid);
+        self.leave(Note { regarding, kind: EventType::Normal, reason, text });
     }
 
-    /// Warns of something odd about `node`.
+    /// Says that no block is free for `node`, here and in the log.
+    pub fn no_block(&self, node: &NodeView, exhausted: &Exhausted) {
+        warn!(node = %node.name, reason = NOT_AVAILABLE, "{exhausted}");
+        self.unassigned(&node.name, &node.uid, NOT_AVAILABLE, exhausted);
+    }
+
+    /// Warns of podCIDRs of `node` that somebody else gave it, here and in the log.
+    pub fn odd(&self, node: &NodeView, oddity: &Oddity) {
+        let reason = oddity.reason();
+        warn!(node = %node.name, reason, "{oddity}");
+        self.warn(node, reason, oddity);
+    }
+
+    /// Warns of something about `node`.
     pub fn warn(&self, node: &NodeView, reason: &'static str, text: impl Display) {
-        let NodeView { name, uid, .. } = node.clone();
-        let kind = EventType::Warning;
-        self.leave(Note { name, uid, kind, reason, text: text.to_string() });
+        self.warn_of(reference(&node.name, &node.uid), reason, text);
+    }
+
+    /// Warns of something odd about the object `regarding`.
+    pub fn warn_of(&self, regarding: ObjectReference, reason: &'static str, text: impl Display) {
+        let text = text.to_string();
+        self.leave(Note { regarding, kind: EventType::Warning, reason, text });
     }
 
     fn leave(&self, note: Note) {
@@ -78,23 +92,27 @@ impl Events {
 async fn publish(client: Client, mut notes: UnboundedReceiver<Note>) {
     let recorder = Recorder::new(client, Reporter::from(names::CONTROLLER));
     while let Some(note) = notes.recv().await {
-        let (event, node) = event(note);
-        match tokio::time::timeout(TIMEOUT, recorder.publish(&event, &node)).await {
+        let (event, object) = event(note);
+        match tokio::time::timeout(TIMEOUT, recorder.publish(&event, &object)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => debug!(node = ?node.name, error = %Chain(&error), "Event lost"),
-            Err(_) => debug!(node = ?node.name, "Event lost: no answer"),
+            Ok(Err(error)) => debug!(object = ?object.name, error = %Chain(&error), "Event lost"),
+            Err(_) => debug!(object = ?object.name, "Event lost: no answer"),
         }
     }
 }
 
-fn event(note: Note) -> (Event, ObjectReference) {
-    let regarding = ObjectReference {
+/// The Node of `name` and `uid`.
+fn reference(name: &str, uid: &str) -> ObjectReference {
+    ObjectReference {
         api_version: Some("v1".to_owned()),
         kind: Some("Node".to_owned()),
-        name: Some(note.name),
-        uid: Some(note.uid),
+        name: Some(name.to_owned()),
+        uid: Some(uid.to_owned()),
         ..ObjectReference::default()
-    };
+    }
+}
+
+fn event(note: Note) -> (Event, ObjectReference) {
     let event = Event {
         type_: note.kind,
         reason: note.reason.to_owned(),
@@ -102,7 +120,7 @@ fn event(note: Note) -> (Event, ObjectReference) {
         action: ACTION.to_owned(),
         secondary: None,
     };
-    (event, regarding)
+    (event, note.regarding)
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 
 pub mod allocator;
 pub mod block_set;
+pub mod cluster_cidrs;
+pub mod collapse;
 pub mod dry_run;
 pub mod events;
 pub mod foreign;
@@ -17,6 +19,9 @@ pub mod node_cidr;
 pub mod oddity;
 pub mod patch;
 pub mod pool;
+pub mod pool_plan;
+pub mod pool_report;
+pub mod pool_status;
 pub mod pools;
 pub mod queue;
 pub mod range;

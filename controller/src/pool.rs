@@ -65,6 +65,16 @@ pub struct Usage {
     pub reserved: u128,
 }
 
+impl Origin {
+    /// The ClusterCIDR's name; empty for the flags.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Flags => "",
+            Self::ClusterCidr(name) => name,
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -168,6 +178,11 @@ impl Pool {
     /// Whether all of `range` is in one of its networks.
     pub fn covers(&self, range: Prefix) -> bool {
         self.plan.ranges.iter().any(|own| own.cidr().covers(range))
+    }
+
+    /// Whether `range` shares addresses with one of its networks.
+    pub fn overlaps(&self, range: Prefix) -> bool {
+        self.plan.ranges.iter().any(|own| own.cidr().overlaps(range))
     }
 
     pub fn usage(&self) -> impl Iterator<Item = Usage> {

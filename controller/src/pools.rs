@@ -98,6 +98,11 @@ impl Pools {
         self.pools.iter().any(|pool| pool.covers(range))
     }
 
+    /// Whether `range` has addresses of `pool` that no open pool would account for without it.
+    pub fn needs(&self, pool: &Pool, range: Prefix) -> bool {
+        pool.overlaps(range) && !self.open().any(|(_, open)| open.covers(range))
+    }
+
     /// The Service CIDR that `range` shares addresses with.
     pub fn service_in(&self, range: Prefix) -> Option<Prefix> {
         self.services.iter().copied().find(|service| service.overlaps(range))

@@ -1,8 +1,7 @@
 //! From what the watch tells to what is written: one task that owns the allocator and the queue of
 //! PATCHes, so that nothing is locked; only the PATCHes themselves run beside it.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use common::node::NodeView;
@@ -10,13 +9,16 @@ use futures::stream::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, Resource, ResourceExt};
 use kube::runtime::watcher::Event;
-use process::nodes::{self, Change, Nodes};
+use process::cluster_cidrs::ClusterCidr;
+use process::nodes::{self, Nodes};
 use process::ready::Readiness;
 use process::telemetry::Chain;
 use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, error, info, warn};
 
 use crate::allocator::{Allocator, Decision, Verdict};
+use crate::cluster_cidrs::ClusterCidrs;
+use crate::collapse::collapse;
 use crate::events::{self, Events};
 use crate::foreign::Foreign;
 use crate::leader::Term;
@@ -26,6 +28,9 @@ use crate::queue::{Assignment, End, Queue};
 
 /// The readiness check that all Nodes are known.
 pub const LISTED: &str = "nodes";
+
+/// The readiness check that all ClusterCIDRs are known, or that there can be none.
+pub const POOLS: &str = "clustercidrs";
 
 /// PATCHes under way at once. A server on two cores took 5000 Nodes no faster from 48, and a quarter
 /// slower from 12.
@@ -57,6 +62,7 @@ pub struct Outlets {
 /// Gives each Node of the cluster its podCIDRs.
 pub struct Reconciler {
     nodes: Nodes,
+    cluster_cidrs: ClusterCidrs,
     allocator: Allocator,
     queue: Queue,
     sent: JoinSet<Sent>,
@@ -68,21 +74,31 @@ pub struct Reconciler {
 
 impl Reconciler {
     pub fn new(allocator: Allocator, outlets: Outlets) -> Self {
+        let cluster_cidrs = ClusterCidrs::new(outlets.api.clone().into_client());
         let (nodes, queue) = (Nodes::default(), Queue::new(IN_FLIGHT));
         let (sent, lacking, foreign) = (JoinSet::new(), HashMap::new(), Foreign::default());
-        Self { nodes, allocator, queue, sent, lacking, foreign, outlets }
+        Self { nodes, cluster_cidrs, allocator, queue, sent, lacking, foreign, outlets }
     }
 
-    /// Follows `watch`, which should never end, until `stop` resolves; then no PATCH is under way.
+    /// Follows both watches, which should never end, until `stop` resolves; then no PATCH is under
+    /// way. That of Nodes begins once all ClusterCIDRs are known.
     ///
     /// Where it is dropped before, so are the PATCHes.
     pub async fn run(
         mut self,
-        watch: impl Stream<Item = Event<nodes::Node>>,
+        nodes: impl Stream<Item = Event<nodes::Node>>,
+        cluster_cidrs: impl Stream<Item = Event<ClusterCidr>>,
         stop: impl Future<Output = ()>,
     ) {
-        let mut batches = std::pin::pin!(watch.ready_chunks(BATCH));
+        let mut batches = std::pin::pin!(nodes.ready_chunks(BATCH));
+        let mut cluster_cidrs = std::pin::pin!(cluster_cidrs);
         let mut stop = std::pin::pin!(stop);
+        tokio::select! {
+            () = self.cluster_cidrs.list(&mut cluster_cidrs) => {}
+            () = &mut stop => return,
+        }
+        self.follow_pools(Instant::now());
+        self.outlets.readiness.pass(POOLS);
         let mut reminder = tokio::time::interval(REMINDER);
         reminder.reset();
         loop {
@@ -92,14 +108,23 @@ impl Reconciler {
             if held.is_none() {
                 self.send(now);
             }
+            if self.outlets.term.lasts(now) {
+                self.cluster_cidrs.review(&self.allocator, now);
+            }
             let due = held.or_else(|| self.queue.wakes_at());
+            let due = due.into_iter().chain(self.cluster_cidrs.wakes_at()).min();
             tokio::select! {
                 batch = batches.next() => match batch {
                     Some(batch) => self.learn(batch, Instant::now()),
                     None => break,
                 },
+                Some(event) = cluster_cidrs.next() => {
+                    self.cluster_cidrs.learn(event);
+                    self.follow_pools(Instant::now());
+                }
                 Some(ended) = self.sent.join_next() => self.conclude(ended),
-                () = until(due) => {}
+                Some(()) = self.cluster_cidrs.answered() => {}
+                () = tokio::time::sleep_until(due.unwrap_or(now).into()), if due.is_some() => {}
                 _ = reminder.tick() => self.remind(),
                 () = &mut stop => break,
             }
@@ -107,6 +132,16 @@ impl Reconciler {
         while let Some(ended) = self.sent.join_next().await {
             self.conclude(ended);
         }
+    }
+
+    /// Gives of the pools that the ClusterCIDRs are now.
+    fn follow_pools(&mut self, now: Instant) {
+        if let Some(plans) = self.cluster_cidrs.changed_plans(&self.outlets.events) {
+            let verdicts = self.allocator.follow(plans);
+            self.carry_out(verdicts);
+            self.log_usage();
+        }
+        self.cluster_cidrs.review_soon(now);
     }
 
     fn learn(&mut self, batch: Vec<Event<nodes::Node>>, now: Instant) {
@@ -130,20 +165,21 @@ impl Reconciler {
             self.queue.remove(&node.uid);
             self.lacking.remove(&node.uid);
         }
-        for verdict in verdicts {
-            self.carry_out(verdict);
+        self.carry_out(verdicts);
+        if !(gone.is_empty() && applied.is_empty()) {
+            self.cluster_cidrs.review_soon(now);
         }
-        self.outlets.metrics.show(&self.allocator);
         if let (true, Some(known)) = (first, self.nodes.known()) {
             self.outlets.readiness.pass(LISTED);
-            info!(
-                nodes = known.len(),
-                waiting = self.allocator.waiting().len(),
-                "listed all Nodes"
-            );
-            for usage in self.allocator.pools().usage() {
-                info!("{usage}");
-            }
+            let (nodes, waiting) = (known.len(), self.allocator.waiting().len());
+            info!(nodes, waiting, "listed all Nodes");
+            self.log_usage();
+        }
+    }
+
+    fn log_usage(&self) {
+        for usage in self.allocator.pools().usage() {
+            info!("{usage}");
         }
     }
 
@@ -175,32 +211,27 @@ impl Reconciler {
         self.foreign.hold_until(waits, now)
     }
 
-    fn carry_out(&mut self, Verdict { node, decision }: Verdict) {
-        match decision {
-            Decision::Assign(cidrs) => {
-                let NodeView { name, uid, .. } = node.as_ref();
-                debug!(node = %name, ?cidrs, "chose podCIDRs");
-                self.queue.put(Assignment { node: name.clone(), uid: uid.clone(), cidrs });
-            }
-            Decision::Wait(exhausted) => {
-                let reason = events::NOT_AVAILABLE;
-                warn!(node = %node.name, reason, "{exhausted}");
-                self.outlets.events.unassigned(&node.name, &node.uid, reason, exhausted);
-            }
-            Decision::Odd(oddity) => {
-                let reason = oddity.reason();
-                warn!(node = %node.name, reason, "{oddity}");
-                self.outlets.events.warn(&node, reason, oddity);
+    fn carry_out(&mut self, verdicts: Vec<Verdict>) {
+        for Verdict { node, decision } in verdicts {
+            match decision {
+                Decision::Assign(cidrs) => {
+                    let NodeView { name, uid, .. } = node.as_ref();
+                    debug!(node = %name, ?cidrs, "chose podCIDRs");
+                    self.queue.put(Assignment { node: name.clone(), uid: uid.clone(), cidrs });
+                }
+                Decision::Wait(exhausted) => self.outlets.events.no_block(&node, &exhausted),
+                Decision::Odd(oddity) => self.outlets.events.odd(&node, &oddity),
             }
         }
+        self.outlets.metrics.show(&self.allocator);
     }
 
     /// Names the Nodes that wait once more: an Event is forgotten after an hour.
     fn remind(&self) {
         for node in self.allocator.waiting() {
-            let Err(exhausted) = self.allocator.pools().next_free(node) else { continue };
-            let reason = events::NOT_AVAILABLE;
-            self.outlets.events.unassigned(&node.name, &node.uid, reason, exhausted);
+            if let Err(exhausted) = self.allocator.pools().next_free(node) {
+                self.outlets.events.no_block(node, &exhausted);
+            }
         }
     }
 
@@ -259,59 +290,5 @@ impl Reconciler {
         if failures == FAILURES_BEFORE_EVENT && end == End::Failed {
             self.outlets.events.unassigned(node, uid, reason, Chain(error));
         }
-    }
-}
-
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due.into()).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The Nodes that are gone after `changes`, and how the others look, each once, first come first.
-fn collapse(changes: Vec<Change>) -> (Vec<Arc<NodeView>>, Vec<Arc<NodeView>>) {
-    let mut gone = Vec::new();
-    let mut applied = Vec::<Arc<NodeView>>::new();
-    let mut places = HashMap::new();
-    for change in changes {
-        match change {
-            Change::Gone(node) => gone.push(node),
-            Change::Applied(node) => {
-                let place = *places.entry(node.uid.clone()).or_insert(applied.len());
-                match applied.get_mut(place) {
-                    Some(earlier) => *earlier = node,
-                    None => applied.push(node),
-                }
-            }
-        }
-    }
-    let dead = gone.iter().map(|node| node.uid.as_str()).collect::<HashSet<_>>();
-    applied.retain(|node| !dead.contains(node.uid.as_str()));
-    (gone, applied)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn node(uid: &str, cidr: &str) -> Arc<NodeView> {
-        let json =
-            serde_json::json!({"metadata": {"name": "n", "uid": uid}, "spec": {"podCIDR": cidr}});
-        Arc::new(serde_json::from_value::<nodes::Node>(json).unwrap().into())
-    }
-
-    #[test]
-    fn of_several_changes_of_a_node_the_last_one_counts() {
-        let changes = vec![
-            Change::Applied(node("a", "")),
-            Change::Applied(node("b", "")),
-            Change::Applied(node("a", "10.0.0.0/24")),
-            Change::Gone(node("b", "")),
-            Change::Applied(node("c", "")),
-        ];
-        let (gone, applied) = collapse(changes);
-        assert_eq!(gone, [node("b", "")]);
-        assert_eq!(applied, [node("a", "10.0.0.0/24"), node("c", "")]);
     }
 }

@@ -9,21 +9,25 @@ use futures::{FutureExt, StreamExt};
 use kube::{Api, Client};
 use process::nodes::Nodes;
 use process::ready::Readiness;
-use process::{client, nodes, serve, shutdown};
+use process::{client, cluster_cidrs, nodes, serve, shutdown};
 use tracing::{info, warn};
 
 use crate::allocator::Allocator;
+use crate::cluster_cidrs::ClusterCidrs;
 use crate::dry_run::Table;
 use crate::events;
 use crate::leader::{Leader, Term};
 use crate::leader_flags::Election;
 use crate::metrics::Metrics;
 use crate::pools::Pools;
-use crate::reconcile::{LISTED, Outlets, Reconciler};
+use crate::reconcile::{LISTED, Outlets, POOLS, Reconciler};
 use crate::settings::Settings;
 
 /// The readiness check that it is known who leads.
 const ELECTED: &str = "leader-election";
+
+/// Why a kind of object is not known.
+const NOT_LISTED: &str = "not listed yet";
 
 /// Until a PATCH without an answer is given up, where nobody waits to take over; a webhook may take
 /// ten seconds of it.
@@ -41,7 +45,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     info!(version = common::version(), ?ranges, ?services, "starting");
     let lease = election.as_ref().map_or(names::CONTROLLER, |election| &election.name);
     let (metrics, registry) = Metrics::new(lease);
-    let readiness = Readiness::new(&[(LISTED, "not listed yet")]);
+    let readiness = Readiness::new(&[(LISTED, NOT_LISTED), (POOLS, NOT_LISTED)]);
     let answers = serve::serve(addresses, readiness.clone(), registry);
     let work = Work { client, pools, metrics, readiness };
     let stop = async {
@@ -80,6 +84,7 @@ impl Work {
             let standing_by = |leader: Result<&str, &str>| {
                 // Who stands by is ready to take over; it lists the Nodes then.
                 self.readiness.pass(LISTED);
+                self.readiness.pass(POOLS);
                 match leader {
                     Ok(_) => self.readiness.pass(ELECTED),
                     Err(why) => self.readiness.fail(ELECTED, why),
@@ -90,7 +95,8 @@ impl Work {
                 () = stop.clone() => return,
             }
             self.readiness.pass(ELECTED);
-            self.readiness.fail(LISTED, "not listed yet");
+            self.readiness.fail(LISTED, NOT_LISTED);
+            self.readiness.fail(POOLS, NOT_LISTED);
             let term = leader.term();
             let lost = tokio::select! {
                 () = self.allocate(term, patience, stop.clone()) => None,
@@ -115,9 +121,11 @@ impl Work {
             metrics: self.metrics.clone(),
             readiness: self.readiness.clone(),
         };
+        let nodes = nodes::watch(self.client.clone());
+        let cluster_cidrs = cluster_cidrs::watch(self.client.clone());
         let reconciler = Reconciler::new(Allocator::new(self.pools.clone()), outlets);
         tokio::select! {
-            () = reconciler.run(nodes::watch(self.client.clone()), stop) => {}
+            () = reconciler.run(nodes, cluster_cidrs, stop) => {}
             () = publisher => {}
         }
     }
@@ -142,7 +150,14 @@ impl Drop for Leading<'_> {
 }
 
 /// Prints what would be assigned to the Nodes as they are now.
-async fn show(client: Client, allocator: Allocator) -> anyhow::Result<()> {
+async fn show(client: Client, mut allocator: Allocator) -> anyhow::Result<()> {
+    let mut cluster_cidrs = ClusterCidrs::new(client.clone());
+    cluster_cidrs.list(&mut std::pin::pin!(cluster_cidrs::watch(client.clone()))).await;
+    let (plans, invalid) = cluster_cidrs.plans();
+    for (name, mistakes) in invalid {
+        warn!(clustercidr = %name, ?mistakes, "cannot be used");
+    }
+    allocator.follow(plans);
     let mut nodes = Nodes::default();
     let mut watch = std::pin::pin!(nodes::watch(client));
     while nodes.known().is_none() {

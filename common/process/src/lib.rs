@@ -1,14 +1,16 @@
-//! What both long-lived programs need: logs, settings, signals, the API client, the watch of Nodes,
-//! and what they answer about themselves.
+//! What both long-lived programs need: logs, settings, signals, the API client, the watches of Nodes
+//! and ClusterCIDRs, and what they answer about themselves.
 //!
 //! It decides nothing about the network. Wire types of the API end here: [`nodes`] turns them into
 //! `common`'s values.
 
 pub mod client;
+pub mod cluster_cidrs;
 pub mod nodes;
 pub mod ready;
 pub mod serve;
 pub mod settings;
 pub mod shutdown;
+pub mod snapshot;
 pub mod telemetry;
 pub mod watch;

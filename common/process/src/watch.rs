@@ -5,18 +5,21 @@
 //! (`resourceVersion=0`), which may be older than what we acted on before; a list of ours is always
 //! consistent, so an object that is missing in it is really gone.
 
+mod trouble;
+
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
-use kube::core::{Resource, ResourceExt, Status};
+use kube::core::{Resource, ResourceExt};
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{DefaultBackoff, Event};
 use serde::de::DeserializeOwned;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
+use self::trouble::Trouble;
 use crate::telemetry::Chain;
 
 /// Without an event or a bookmark (the server sends one each minute) the connection counts as dead.
@@ -24,6 +27,9 @@ pub const SILENCE: Duration = Duration::from_secs(90);
 
 /// After this many seconds the server ends a watch, which is then resumed.
 const SERVER_TIMEOUT: u32 = 290;
+
+/// After this long a server that did not know a kind is asked for it again.
+const ABSENCE: Duration = Duration::from_secs(10);
 
 /// Objects in a page, where the server cannot stream its list.
 const PAGE: u32 = 500;
@@ -44,6 +50,8 @@ enum State<K> {
     },
     /// The list is being streamed.
     Listing(Events<K>),
+    /// The server does not know the kind, so there are no objects of it.
+    Absent,
     /// All that happened up to `version` is known.
     Listed {
         version: String,
@@ -59,25 +67,21 @@ enum Lists {
     Paged,
 }
 
+/// What it means that the server does not know the kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unknown {
+    /// Something is wrong.
+    Trouble,
+    /// There are no objects of it, until its definition is installed; `told` is whether that was
+    /// said since it was known last.
+    Empty { told: bool },
+}
+
 struct Watch<K> {
     api: Api<K>,
     lists: Lists,
+    unknown: Unknown,
     backoff: DefaultBackoff,
-}
-
-/// What is left to do after an error.
-#[derive(Debug, thiserror::Error)]
-enum Trouble {
-    #[error("cannot reach the API server")]
-    Request(#[source] kube::Error),
-    #[error("the API server ended the watch: {0}")]
-    Ended(Box<Status>),
-    #[error("no sign of life from the API server for {} s", SILENCE.as_secs())]
-    Silence,
-    #[error("the API server broke off its list")]
-    HalfAList,
-    #[error("the API server sent a list without resourceVersion")]
-    NoVersion,
 }
 
 /// All objects of `api`, and then each change of them, for ever.
@@ -89,7 +93,25 @@ pub fn watch<K>(api: Api<K>) -> impl Stream<Item = Event<K>> + Send
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let watch = Watch { api, lists: Lists::Streamed, backoff: DefaultBackoff::default() };
+    follow(api, Unknown::Trouble)
+}
+
+/// As [`watch`], of a kind that the server need not know: until it does, the list is empty.
+///
+/// The server is asked for it each 10 s. Where its definition goes, so do the objects.
+pub fn watch_if_served<K>(api: Api<K>) -> impl Stream<Item = Event<K>> + Send
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    follow(api, Unknown::Empty { told: false })
+}
+
+fn follow<K>(api: Api<K>, unknown: Unknown) -> impl Stream<Item = Event<K>> + Send
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let backoff = DefaultBackoff::default();
+    let watch = Watch { api, lists: Lists::Streamed, unknown, backoff };
     stream::unfold((watch, State::Start), |(mut watch, mut state)| async move {
         loop {
             match watch.step(state).await {
@@ -109,6 +131,10 @@ where
             State::Start => self.start().await,
             State::Paging { page, next, version } => self.page(page, next, version).await,
             State::Listing(events) => self.list(events).await,
+            State::Absent => {
+                self.unknown = Unknown::Empty { told: true };
+                (Some(Event::InitDone), State::Start)
+            }
             State::Listed { version } => match self.api.watch(&parameters(), &version).await {
                 Ok(events) => (None, State::Watching { version, events: events.boxed() }),
                 Err(error) => {
@@ -128,17 +154,41 @@ where
         }
         // An empty version asks for a list that is as new as this request.
         match self.api.watch(&parameters().initial_events(), "").await {
-            Ok(events) => (Some(Event::Init), State::Listing(events.boxed())),
+            Ok(events) => {
+                self.served();
+                (Some(Event::Init), State::Listing(events.boxed()))
+            }
             Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422) => {
                 debug!(%status, "the API server streams no lists; reading them in pages");
                 self.lists = Lists::Paged;
                 (None, State::Start)
             }
-            Err(error) => {
-                self.pause(&Trouble::Request(error)).await;
-                (None, State::Start)
-            }
+            Err(error) => self.not_listed(error).await,
         }
+    }
+
+    /// The server knows the kind.
+    fn served(&mut self) {
+        if let Unknown::Empty { told } = &mut self.unknown {
+            *told = false;
+        }
+    }
+
+    /// Where to go on if the first list can't be had.
+    async fn not_listed(&mut self, error: kube::Error) -> (Option<Event<K>>, State<K>) {
+        match (&error, self.unknown) {
+            (kube::Error::Api(status), Unknown::Empty { told }) if status.code == 404 => {
+                if told {
+                    tokio::time::sleep(ABSENCE).await;
+                    return (None, State::Start);
+                }
+                let (kind, seconds) = (K::plural(&()), ABSENCE.as_secs());
+                info!(%kind, "unknown to the API server; asking again every {seconds} s");
+                return (Some(Event::Init), State::Absent);
+            }
+            _ => self.pause(&Trouble::Request(error)).await,
+        }
+        (None, State::Start)
     }
 
     async fn page(
@@ -157,6 +207,7 @@ where
         let request = ListParams { continue_token: next, ..ListParams::default().limit(PAGE) };
         let trouble = match self.api.list(&request).await {
             Ok(list) => {
+                self.served();
                 let version = list.metadata.resource_version.filter(|text| !text.is_empty());
                 let next = list.metadata.continue_.filter(|text| !text.is_empty());
                 if version.is_some() {
@@ -164,7 +215,7 @@ where
                 }
                 Trouble::NoVersion
             }
-            Err(error) => Trouble::Request(error),
+            Err(error) => return self.not_listed(error).await,
         };
         self.pause(&trouble).await;
         (None, State::Start)
@@ -243,53 +294,6 @@ async fn received<K>(events: &mut Events<K>) -> Result<Option<WatchEvent<K>>, Tr
 }
 
 /// Where to go on after `trouble`, having seen all up to `version`.
-///
-/// From the start if the server has forgotten that version (410), or has never heard of it: its
-/// etcd was restored from an older snapshot.
 fn after<K>(trouble: &Trouble, version: String) -> State<K> {
-    let (Trouble::Ended(status) | Trouble::Request(kube::Error::Api(status))) = trouble else {
-        return State::Listed { version };
-    };
-    let mut causes = status.details.iter().flat_map(|details| &details.causes);
-    if status.code == 410 || causes.any(|cause| cause.reason == "ResourceVersionTooLarge") {
-        return State::Start;
-    }
-    State::Listed { version }
-}
-
-#[cfg(test)]
-mod tests {
-    use kube::core::response::{StatusCause, StatusDetails};
-
-    use super::*;
-
-    fn goes_on(code: u16, cause: &str) -> bool {
-        let cause =
-            StatusCause { reason: cause.to_owned(), message: String::new(), field: String::new() };
-        let details = StatusDetails {
-            name: String::new(),
-            group: String::new(),
-            kind: String::new(),
-            uid: String::new(),
-            causes: vec![cause],
-            retry_after_seconds: 0,
-        };
-        let status = Status { code, details: Some(details), ..Status::default() };
-        let next = after::<crate::nodes::Node>(&Trouble::Ended(Box::new(status)), "7".to_owned());
-        matches!(next, State::Listed { version } if version == "7")
-    }
-
-    #[test]
-    fn a_version_that_the_server_does_not_know_starts_over() {
-        assert!(!goes_on(410, ""));
-        assert!(!goes_on(504, "ResourceVersionTooLarge"));
-        assert!(goes_on(504, ""));
-        assert!(goes_on(500, ""));
-    }
-
-    #[test]
-    fn silence_alone_loses_nothing() {
-        let next = after::<crate::nodes::Node>(&Trouble::Silence, "7".to_owned());
-        assert!(matches!(next, State::Listed { version } if version == "7"));
-    }
+    if trouble.voids_versions() { State::Start } else { State::Listed { version } }
 }

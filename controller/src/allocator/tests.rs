@@ -12,7 +12,7 @@ pub(super) fn prefix(text: &str) -> Prefix {
 }
 
 /// `10.0.0.0/16:24,fd00::/48:64`
-pub(super) fn allocator(ranges: &str, services: &[&str]) -> Allocator {
+pub(crate) fn allocator(ranges: &str, services: &[&str]) -> Allocator {
     let ranges = ranges.split(',').map(|range| {
         let (cidr, mask) = range.rsplit_once(':').unwrap();
         Range::new(prefix(cidr), mask.parse().unwrap()).unwrap()
@@ -42,7 +42,7 @@ pub(crate) fn node(text: &str) -> Arc<NodeView> {
 }
 
 /// One round: the words that begin with `-` are gone, the others applied.
-pub(super) fn round(allocator: &mut Allocator, words: &str) -> String {
+pub(crate) fn round(allocator: &mut Allocator, words: &str) -> String {
     let (gone, applied) = words.split_whitespace().partition::<Vec<_>, _>(|w| w.starts_with('-'));
     let gone = gone.iter().map(|word| node(&word[1..])).collect::<Vec<_>>();
     let applied = applied.iter().map(|word| node(word)).collect::<Vec<_>>();

@@ -57,6 +57,16 @@ fn nobody_has_a_right_that_is_not_in_this_list() {
     let rules = |kind, component| object(&objects, kind, component)["rules"].clone();
     let controller = json!([
         {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "watch", "patch"]},
+        {
+            "apiGroups": ["networking.x-k8s.io"],
+            "resources": ["clustercidrs"],
+            "verbs": ["list", "watch", "patch"],
+        },
+        {
+            "apiGroups": ["networking.x-k8s.io"],
+            "resources": ["clustercidrs/status"],
+            "verbs": ["patch"],
+        },
         {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
     ]);
     assert_eq!(rules("ClusterRole", "controller"), controller);

@@ -19,7 +19,7 @@ const DIGEST: &str =
 #[rustfmt::skip]
 const NETWORK: &[(&[&str], Then)] = &[
     (&[LEAST], Has(&["- --cluster-cidr=10.244.0.0/16", "- --node-cidr-mask-size-ipv4=24", "- --network-plugin-mtu=0"])),
-    (&[LEAST], Lacks(&["ipv6", "service-cluster-ip-range"])),
+    (&[LEAST], Lacks(&["mask-size-ipv6", "service-cluster-ip-range"])),
     (&["network.clusterCIDRs={10.244.0.0/16,fd00:10:244::/56}"], Has(&["- --cluster-cidr=10.244.0.0/16,fd00:10:244::/56", "- --node-cidr-mask-size-ipv6=64"])),
     (&["network.clusterCIDRs={fd00:10:244::/56,10.244.0.0/16}"], Has(&["- --cluster-cidr=fd00:10:244::/56,10.244.0.0/16"])),
     (&["network.clusterCIDRs={fd00:10:244::/56}"], Lacks(&["mask-size-ipv4"])),
@@ -51,6 +51,11 @@ const PROGRAMS: &[(&[&str], Then)] = &[
     (&[LEAST, "image.digest=abc"], Refused("at '/image/digest'")),
     (&[LEAST, "image.registry=https://r.example"], Refused("at '/image/registry'")),
     (&[LEAST, "image.pullPolicy=Sometimes"], Refused("value must be one of 'Always', 'IfNotPresent', 'Never'")),
+    (&[LEAST], Has(&["name: clustercidrs.networking.x-k8s.io", "helm.sh/resource-policy: keep"])),
+    (&[LEAST, "crds.keep=false"], Lacks(&["resource-policy"])),
+    (&[LEAST, "crds.enabled=false"], Lacks(&["CustomResourceDefinition"])),
+    (&[LEAST, "controller.enabled=false"], Lacks(&["CustomResourceDefinition"])),
+    (&[LEAST, "crds.enabled=maybe"], Refused("at '/crds/enabled'")),
     (&[LEAST, "imagePullSecrets[0].name=s"], Has(&["- name: s"])),
     (&[LEAST, "apiServer.host=api.example"], Has(&["- {name: KUBERNETES_SERVICE_HOST, value: \"api.example\"}", "- {name: KUBERNETES_SERVICE_PORT, value: \"6443\"}"])),
     (&[LEAST], Lacks(&["KUBERNETES_SERVICE_HOST"])),

@@ -1,0 +1,75 @@
+//! What can interrupt a watch, and whether it can go on where it was.
+
+use kube::core::Status;
+
+use super::SILENCE;
+
+/// What interrupted a watch.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    #[error("cannot reach the API server")]
+    Request(#[source] kube::Error),
+    #[error("the API server ended the watch: {0}")]
+    Ended(Box<Status>),
+    #[error("no sign of life from the API server for {} s", SILENCE.as_secs())]
+    Silence,
+    #[error("the API server broke off its list")]
+    HalfAList,
+    #[error("the API server sent a list without resourceVersion")]
+    NoVersion,
+}
+
+impl Trouble {
+    /// Whether the server can't go on from where we were: it has forgotten that version (410), has
+    /// never heard of it, as its etcd was restored from an older snapshot, or does not know the kind
+    /// any more (404).
+    pub(super) fn voids_versions(&self) -> bool {
+        let (Self::Ended(status) | Self::Request(kube::Error::Api(status))) = self else {
+            return false;
+        };
+        let mut causes = status.details.iter().flat_map(|details| &details.causes);
+        matches!(status.code, 404 | 410)
+            || causes.any(|cause| cause.reason == "ResourceVersionTooLarge")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::response::{StatusCause, StatusDetails};
+
+    use super::*;
+
+    fn starts_over(code: u16, cause: &str) -> bool {
+        let cause =
+            StatusCause { reason: cause.to_owned(), message: String::new(), field: String::new() };
+        let details = StatusDetails {
+            name: String::new(),
+            group: String::new(),
+            kind: String::new(),
+            uid: String::new(),
+            causes: vec![cause],
+            retry_after_seconds: 0,
+        };
+        let status = Status { code, details: Some(details), ..Status::default() };
+        let refused = Trouble::Request(kube::Error::Api(Box::new(status.clone())));
+        assert_eq!(
+            refused.voids_versions(),
+            Trouble::Ended(Box::new(status.clone())).voids_versions()
+        );
+        refused.voids_versions()
+    }
+
+    #[test]
+    fn a_version_that_the_server_does_not_know_starts_over() {
+        assert!(starts_over(410, ""));
+        assert!(starts_over(404, ""));
+        assert!(starts_over(504, "ResourceVersionTooLarge"));
+        assert!(!starts_over(504, ""));
+        assert!(!starts_over(500, ""));
+    }
+
+    #[test]
+    fn silence_alone_loses_nothing() {
+        assert!(!Trouble::Silence.voids_versions());
+    }
+}
