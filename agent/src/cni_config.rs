@@ -42,7 +42,14 @@ pub fn render(ranges: &[Range], mtu: u32, state_dir: &Path) -> String {
         name: names::PLUGIN.to_owned(),
         plugins: vec![PluginConfig {
             plugin: names::PLUGIN.to_owned(),
-            capabilities: Capabilities { port_mappings: true, bandwidth: true },
+            capabilities: Capabilities {
+                port_mappings: true,
+                bandwidth: true,
+                ips: true,
+                ip_ranges: true,
+                mac: true,
+                dns: true,
+            },
             bridge: names::BRIDGE.to_owned(),
             mtu: Some(mtu),
             hairpin: state::HAIRPIN,

@@ -142,7 +142,7 @@ pub fn desired(
 fn ranges(own: &NodeView) -> Result<Vec<Range>, Unready> {
     let range = |cidr: &String| {
         let subnet = Prefix::parse_masking(cidr).ok().filter(|subnet| has_room(*subnet));
-        let range = subnet.and_then(|subnet| Some(Range { subnet, gateway: subnet.gateway()? }));
+        let range = subnet.and_then(|subnet| Some(Range::new(subnet, subnet.gateway()?)));
         range.ok_or_else(|| Unready::PodCidr { node: own.name.clone(), cidr: cidr.clone() })
     };
     if own.pod_cidrs.is_empty() {

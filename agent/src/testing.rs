@@ -92,7 +92,7 @@ pub(crate) fn node(text: &str) -> NodeView {
 /// The range of a PodCIDR.
 pub(crate) fn range(text: &str) -> Range {
     let subnet = text.parse::<Prefix>().unwrap();
-    Range { subnet, gateway: subnet.gateway().unwrap() }
+    Range::new(subnet, subnet.gateway().unwrap())
 }
 
 /// Compares `text` with the file of that name in testdata; with `UPDATE_GOLDEN=1` writes it.

@@ -38,7 +38,8 @@ pub struct PluginConfig {
     /// Whether a pod may reach itself through a Service: the hairpin flag of its bridge port.
     #[serde(default)]
     pub hairpin: bool,
-    /// At most one for each family; a pod gets an address of each. DEL needs none.
+    /// A pod gets an address of each family that there is here, from the first range that has a free one.
+    /// DEL needs none.
     #[serde(default)]
     pub ranges: Vec<Range>,
     /// Where leases and records are kept.
@@ -46,21 +47,64 @@ pub struct PluginConfig {
     pub state_dir: String,
 }
 
-/// A range of pod addresses.
+/// A range of pod addresses, spelled as host-local spells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", try_from = "WrittenRange")]
 pub struct Range {
     pub subnet: Prefix,
     /// The bridge's address: the pod's default route leads there, and no pod gets it.
     pub gateway: IpAddr,
+    /// The first address for pods, where that is not the subnet's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range_start: Option<IpAddr>,
+    /// The last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range_end: Option<IpAddr>,
+}
+
+/// A [`Range`] whose gateway may be left out: it is the subnet's first address then.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenRange {
+    subnet: Prefix,
+    gateway: Option<IpAddr>,
+    range_start: Option<IpAddr>,
+    range_end: Option<IpAddr>,
+}
+
+/// A subnet that has no room for a gateway.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} has no room for a gateway")]
+pub struct NoGateway(Prefix);
+
+impl Range {
+    /// All of `subnet`.
+    pub const fn new(subnet: Prefix, gateway: IpAddr) -> Self {
+        Self { subnet, gateway, range_start: None, range_end: None }
+    }
+}
+
+impl TryFrom<WrittenRange> for Range {
+    type Error = NoGateway;
+
+    fn try_from(written: WrittenRange) -> Result<Self, NoGateway> {
+        let WrittenRange { subnet, gateway, range_start, range_end } = written;
+        let gateway = gateway.or_else(|| subnet.gateway()).ok_or(NoGateway(subnet))?;
+        Ok(Self { subnet, gateway, range_start, range_end })
+    }
 }
 
 /// Capabilities of the plugin (CNI conventions, "dynamic plugin specific fields").
+#[expect(clippy::struct_excessive_bools, reason = "the conventions have one for each capability")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Capabilities {
     pub port_mappings: bool,
     pub bandwidth: bool,
+    pub ips: bool,
+    pub ip_ranges: bool,
+    pub mac: bool,
+    pub dns: bool,
 }
 
 fn default_bridge() -> String {
@@ -92,6 +136,16 @@ mod tests {
         assert_eq!(plugin.ranges[0].subnet.to_string(), "10.244.1.0/24");
         let again = serde_json::from_str(&serde_json::to_string(&list).unwrap()).unwrap();
         assert_eq!(list, again);
+    }
+
+    #[test]
+    fn a_range_reads_as_host_local_spells_it() {
+        let range = |text: &str| serde_json::from_str::<Range>(text);
+        let short = range(r#"{"subnet": "10.0.0.0/24", "rangeStart": "10.0.0.10"}"#).unwrap();
+        assert_eq!(short.gateway.to_string(), "10.0.0.1");
+        assert_eq!((short.range_start, short.range_end), ("10.0.0.10".parse().ok(), None));
+        let error = range(r#"{"subnet": "10.0.0.0/32"}"#).unwrap_err();
+        assert!(error.to_string().contains("10.0.0.0/32 has no room for a gateway"), "{error}");
     }
 
     #[test]

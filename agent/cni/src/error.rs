@@ -1,8 +1,8 @@
 //! Why a request is not fulfilled, and the code by which a runtime knows it.
 
+use std::net::IpAddr;
 use std::{fmt, io};
 
-use common::Prefix;
 use common::attachment::{AttachmentId, Pod};
 use net::NetError;
 use net::netns::NetnsError;
@@ -45,11 +45,16 @@ pub enum Error {
     #[error("{0}")]
     NotReady(String),
     #[error(
-        "no address is free in {subnet}: of {total} addresses {} are for no pod, and the other \
+        "no address is free in {subnets}: of {total} addresses {} are for no pod, and the other \
          {size} are leased",
         .total - .size
     )]
-    Exhausted { subnet: Prefix, total: u128, size: u128 },
+    Exhausted { subnets: String, total: u128, size: u128 },
+    /// ADD: the very address that is asked for is another's.
+    #[error("{address} is taken{}", by(.holder.as_deref()))]
+    AddressTaken { address: IpAddr, holder: Option<Box<Holder>> },
+    #[error("MAC address {mac} is taken{}", by(Some(.holder)))]
+    MacTaken { mac: String, holder: Box<Holder> },
     /// ADD: the interface is there. CNI wants a DEL first.
     #[error("{0}")]
     Attached(String),
@@ -77,6 +82,8 @@ impl Error {
             Self::Attached(_) => 101,
             Self::HostPortTaken { .. } => 102,
             Self::Differs(_) => 103,
+            Self::AddressTaken { .. } => 104,
+            Self::MacTaken { .. } => 105,
         }
     }
 }

@@ -15,12 +15,15 @@ use crate::error::Error;
 use crate::spec::{self, Version};
 
 mod args;
+mod asked;
 mod bandwidth;
 mod config;
+mod dns;
 
 pub(crate) use args::Args;
 pub(crate) use bandwidth::Rates;
 pub(crate) use config::Config;
+pub(crate) use dns::Dns;
 
 /// The variables by which a runtime calls a plugin (CNI spec 1.1, section 2, "Parameters").
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -219,7 +222,7 @@ impl Request {
         Ok(match call {
             Call::Add(target, args) => {
                 let (version, previous) = (version(&conf)?, object(previous)?);
-                let config = Config::parse(conf)?;
+                let config = Config::parse(conf, &args)?;
                 let before = previous.as_ref();
                 let full = before.and_then(|it| spec::without_room(version, it, &config.ranges));
                 if let Some(family) = full {
@@ -234,14 +237,14 @@ impl Request {
                 let previous = object(previous)?.ok_or_else(|| {
                     Error::Config(vec!["prevResult is missing: CHECK compares with it".to_owned()])
                 })?;
-                Self::Check { target, previous, config: Config::parse(conf)? }
+                Self::Check { target, previous, config: Config::parse(conf, &Args::default())? }
             }
             Call::Del(id) => Self::Del { id, state_dir: config::state_dir(&conf)? },
             Call::Gc => {
                 let valid = valid_attachments(&mut conf)?;
                 Self::Gc { valid, state_dir: config::state_dir(&conf)? }
             }
-            Call::Status => Self::Status { config: Config::parse(conf)? },
+            Call::Status => Self::Status { config: Config::parse(conf, &Args::default())? },
             Call::Version => Self::Version,
         })
     }

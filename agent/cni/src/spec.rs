@@ -9,6 +9,8 @@ use common::{Family, Prefix};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::request::Dns;
+
 /// A version of the CNI specification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Version {
@@ -65,7 +67,9 @@ pub(crate) fn versions(version: Version) -> Value {
 pub(crate) struct Made<'a> {
     pub(crate) record: &'a Attachment,
     pub(crate) netns: &'a Path,
+    /// Those of its addresses.
     pub(crate) ranges: &'a [Range],
+    pub(crate) dns: Option<&'a Dns>,
     /// In bytes, of both ends.
     pub(crate) mtu: u32,
     /// The bridge's MAC address.
@@ -99,6 +103,7 @@ pub(crate) fn added(version: Version, previous: Option<Value>, made: &Made<'_>) 
     let mut result = previous.unwrap_or_else(|| json!({ "dns": {} }));
     if let Some(fields) = result.as_object_mut() {
         fields.insert("cniVersion".to_owned(), version.as_str().into());
+        fields.extend(made.dns.map(|dns| ("dns".to_owned(), json!(dns))));
     }
     if version < Version::V0_3_0 {
         for (address, range) in made.addresses() {

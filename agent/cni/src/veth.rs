@@ -25,7 +25,10 @@ pub(crate) struct Plan<'a> {
     pub(crate) id: &'a AttachmentId,
     pub(crate) record: &'a Attachment,
     pub(crate) netns: &'a Netns,
+    /// Those of its addresses.
     pub(crate) ranges: &'a [Range],
+    /// The container end's.
+    pub(crate) mac: Mac,
     /// Index of the bridge.
     pub(crate) bridge: u32,
     /// In bytes.
@@ -59,7 +62,7 @@ impl Plan<'_> {
             host_name: &record.host_link,
             host_mac: host_mac(&record.addresses),
             container_name: &record.ifname,
-            container_mac: container_mac(&record.addresses),
+            container_mac: self.mac,
             netns: self.netns,
             mtu: self.mtu,
             alias: &record.alias(),

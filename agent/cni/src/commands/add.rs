@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::slice;
 use std::time::Duration;
 
-use common::attachment::Attachment;
+use common::attachment::{Attachment, AttachmentId};
 use common::bandwidth::{Bandwidth, Limit};
 use net::Netns;
 use net::link::{Hairpin, Link};
@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::{container_netns, status};
 use crate::error::{During, Error, Holder};
 use crate::kernel::Kernel;
-use crate::ranges::Pool;
+use crate::ranges::{self, Pool, Want};
 use crate::removal::Fate;
 use crate::request::{Args, Config, Rates, Target};
 use crate::spec::{self, Made, Version};
@@ -62,7 +62,8 @@ pub(crate) fn add(
     let made = Made {
         record: &record,
         netns: &target.netns,
-        ranges: &config.ranges,
+        ranges: &ranges::of_addresses(&config.ranges, &record.addresses),
+        dns: config.dns.as_ref(),
         mtu: machine.mtu(config),
         bridge_mac: machine.bridge.mac.map(|mac| mac.to_string()).unwrap_or_default(),
         host_mac: veth::host_mac(&record.addresses).to_string(),
@@ -83,8 +84,7 @@ impl Machine {
             }
             let id = &target.id;
             return Err(Error::Attached(if veth::is_of(&link, id) {
-                let pod = self.state.record(id)?.and_then(|record| record.pod);
-                let holder = Holder { id: id.clone(), pod };
+                let holder = self.holder(id.clone())?;
                 format!("{holder} is attached already: DEL comes before another ADD")
             } else {
                 format!("the name {} for the host link of {id} is taken", link.name)
@@ -103,15 +103,28 @@ impl Machine {
         if let Some(reason) = status::cleaning(&config.state_dir) {
             return Err(Error::TryLater(reason));
         }
-        let addresses = config.ranges.iter().map(|&range| self.reserve(claim, range.into()));
-        let addresses = addresses.collect::<Result<_, _>>()?;
-        let record = Attachment { pod: args.pod, ..self.record(claim, config, addresses)? };
+        let addresses = config.wants.iter().map(|want| match want {
+            Want::This(address) => self.lease(claim, *address),
+            Want::OneOf(pools) => self.reserve(claim, pools),
+        });
+        let addresses = addresses.collect::<Result<Vec<_>, _>>()?;
+        let mac = config.mac.unwrap_or_else(|| veth::container_mac(&addresses));
+        let record = Attachment {
+            addresses,
+            mac: mac.to_string(),
+            pod: args.pod,
+            ..self.record(claim, config)?
+        };
         self.publish(claim, &record)?;
+        if config.mac.is_some() {
+            self.refuse_a_second(&record)?;
+        }
         let plan = veth::Plan {
             id: &claim.id,
             record: &record,
             netns: &self.netns,
-            ranges: &config.ranges,
+            ranges: &ranges::of_addresses(&config.ranges, &record.addresses),
+            mac,
             bridge: self.bridge.index,
             mtu: self.mtu(config),
             hairpin: if config.hairpin { Hairpin::On } else { Hairpin::Off },
@@ -120,9 +133,52 @@ impl Machine {
         Ok(record)
     }
 
-    /// An address of `pool`, if need be that of an attachment that is dead.
-    fn reserve(&mut self, claim: &Claim, pool: Pool) -> Result<IpAddr, Error> {
-        if let Some(address) = self.state.reserve(claim, &pool, COOL_DOWN)? {
+    /// This address, if need be from an attachment that is dead.
+    fn lease(&mut self, claim: &Claim, address: IpAddr) -> Result<IpAddr, Error> {
+        while !self.state.lease(claim, address)? {
+            let lessee = self.state.lessee(address);
+            let fate = lessee.as_ref().map(|id| removal::fate(&mut self.kernel, &self.state, id));
+            match fate.transpose()? {
+                Some(Fate::Gone) => {}
+                Some(Fate::Dead(dead)) => {
+                    removal::remove(&mut self.kernel, &self.state, slice::from_ref(&dead))?;
+                }
+                None | Some(Fate::Alive) => {
+                    let holder = lessee.map(|id| self.holder(id)).transpose()?;
+                    return Err(Error::AddressTaken { address, holder: holder.map(Box::new) });
+                }
+            }
+        }
+        Ok(address)
+    }
+
+    fn holder(&self, id: AttachmentId) -> Result<Holder, Error> {
+        let pod = self.state.record(&id)?.and_then(|record| record.pod);
+        Ok(Holder { id, pod })
+    }
+
+    /// Refuses a MAC address that another living attachment has, of whoever comes second.
+    ///
+    /// The record is there, so of two that ask at once each sees the other.
+    fn refuse_a_second(&mut self, record: &Attachment) -> Result<(), Error> {
+        for id in self.state.ids()? {
+            let Some(other) = self.state.record(&id)? else { continue };
+            let own = (&record.container_id, &record.ifname);
+            let is_own = (&other.container_id, &other.ifname) == own;
+            if other.mac == record.mac
+                && !is_own
+                && veth::find(&mut self.kernel.links, &id)?.is_some()
+            {
+                let holder = Box::new(Holder { id, pod: other.pod });
+                return Err(Error::MacTaken { mac: other.mac, holder });
+            }
+        }
+        Ok(())
+    }
+
+    /// An address of `pools`, if need be that of an attachment that is dead.
+    fn reserve(&mut self, claim: &Claim, pools: &[Pool]) -> Result<IpAddr, Error> {
+        if let Some(address) = self.state.reserve(claim, pools, COOL_DOWN)? {
             return Ok(address);
         }
         let Self { kernel, state, .. } = self;
@@ -131,37 +187,33 @@ impl Machine {
             removal::complete(kernel, state, Vec::new())?;
             let links = kernel.links.links()?;
             removal::remove_dead(kernel, state, &links)?;
-            Ok::<_, Error>(match state.reserve(claim, &pool, COOL_DOWN)? {
+            Ok::<_, Error>(match state.reserve(claim, pools, COOL_DOWN)? {
                 None if !state.tombstones()?.is_empty() => None,
                 reserved => Some(reserved),
             })
         })?;
-        freed.flatten().ok_or_else(|| Error::Exhausted {
-            subnet: pool.range.subnet,
-            total: pool.total(),
-            size: pool.size(),
+        freed.flatten().ok_or_else(|| {
+            let subnets = pools.iter().map(|pool| pool.range.subnet.to_string());
+            Error::Exhausted {
+                subnets: subnets.collect::<Vec<_>>().join(" and "),
+                total: pools.iter().map(Pool::total).sum(),
+                size: pools.iter().map(Pool::size).sum(),
+            }
         })
     }
 
-    fn record(
-        &self,
-        claim: &Claim,
-        config: &Config,
-        addresses: Vec<IpAddr>,
-    ) -> Result<Attachment, Error> {
+    /// All that does not depend on addresses.
+    fn record(&self, claim: &Claim, config: &Config) -> Result<Attachment, Error> {
         let inode = self.netns.inode().during(|| "look at the container's namespace".to_owned())?;
         Ok(Attachment {
             container_id: claim.id.container_id().to_owned(),
             ifname: claim.id.ifname().to_owned(),
             bridge: config.bridge.clone(),
             host_link: claim.id.host_link(),
-            mac: veth::container_mac(&addresses).to_string(),
-            addresses,
             netns_inode: inode,
             host_ports: config.host_ports.clone(),
             bandwidth: self.bandwidth(config),
-            pending: false,
-            pod: None,
+            ..Attachment::default()
         })
     }
 

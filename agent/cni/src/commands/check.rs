@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::request::{Config, Target};
 use crate::spec::default_route;
 use crate::state::State;
-use crate::{bridge, hostports, veth};
+use crate::{bridge, hostports, ranges, veth};
 
 pub(crate) fn check(target: &Target, config: &Config, previous: &Value) -> Result<(), Error> {
     let netns = container_netns(&target.netns)?;
@@ -129,7 +129,7 @@ fn inside(
     let missing = record.addresses.iter().filter(|ip| !held(ip));
     differences.extend(missing.map(|ip| format!("{name} lacks address {ip}")));
     let routes = netlink.routes()?;
-    for range in &config.ranges {
+    for range in ranges::of_addresses(&config.ranges, &record.addresses) {
         let destination = default_route(range.subnet.family());
         let way = (destination, Some(range.gateway), Some(link.index));
         if !routes.iter().any(|route| (route.destination, route.via, route.link) == way) {

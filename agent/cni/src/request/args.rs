@@ -3,7 +3,11 @@
 //! Read as libcni's `types.LoadArgs` does: a pair has one `=`, of two pairs with one key the last
 //! counts, and an unknown key is a mistake unless `IgnoreUnknown` says otherwise.
 
+use std::net::IpAddr;
+use std::str::FromStr;
+
 use common::attachment::Pod;
+use net::Mac;
 
 /// The longest name that Kubernetes gives anything (RFC 1123, a DNS subdomain), in bytes.
 const NAME_MAX: usize = 253;
@@ -12,12 +16,16 @@ const NAME_MAX: usize = 253;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Args {
     pub(crate) pod: Option<Pod>,
+    /// The address that is asked for.
+    pub(super) ip: Option<IpAddr>,
+    pub(super) mac: Option<Mac>,
 }
 
 impl Args {
     /// Adds what is wrong to `mistakes`.
     pub(super) fn parse(text: &str, mistakes: &mut Vec<String>) -> Self {
         let mut pod = Pod::default();
+        let (mut ip, mut mac) = (None, None);
         let mut unknown = Vec::new();
         let mut ignore_unknown = false;
         for pair in text.split(';').filter(|_| !text.is_empty()) {
@@ -35,6 +43,8 @@ impl Args {
                 "K8S_POD_NAMESPACE" => pod.namespace = name(key, value, mistakes),
                 "K8S_POD_NAME" => pod.name = name(key, value, mistakes),
                 "K8S_POD_UID" => pod.uid = name(key, value, mistakes),
+                "IP" => ip = read(key, value, mistakes),
+                "MAC" => mac = read(key, value, mistakes),
                 // The container that CNI_CONTAINERID names.
                 "K8S_POD_INFRA_CONTAINER_ID" => {}
                 _ => unknown.push(key),
@@ -47,8 +57,20 @@ impl Args {
             ));
         }
         let named = !pod.namespace.is_empty() && !pod.name.is_empty();
-        Self { pod: named.then_some(pod) }
+        Self { pod: named.then_some(pod), ip, mac }
     }
+}
+
+/// None for an empty text, as libcni reads it.
+fn read<T: FromStr>(key: &str, value: &str, mistakes: &mut Vec<String>) -> Option<T> {
+    if value.is_empty() {
+        return None;
+    }
+    let read = value.parse().ok();
+    if read.is_none() {
+        mistakes.push(format!("CNI_ARGS: {key}={value:?} is no address"));
+    }
+    read
 }
 
 /// A name that fits a line of a log: runtimes other than Kubernetes' have names of their own grammar.
@@ -110,6 +132,17 @@ mod tests {
         refused("K8S_POD_NAME=a=b", &["\"K8S_POD_NAME=a=b\" is no pair"]);
         refused("IgnoreUnknown=1;", &["\"\" is no pair"]);
         refused("IgnoreUnknown=yes", &["want 1 or 0"]);
+    }
+
+    #[test]
+    fn an_address_may_be_asked_for() {
+        let mut mistakes = Vec::new();
+        let args = Args::parse("IP=10.244.1.9;MAC=02:00:00:00:00:01", &mut mistakes);
+        assert_eq!(args.ip, Some([10, 244, 1, 9].into()));
+        assert_eq!(args.mac, Some(Mac([2, 0, 0, 0, 0, 1])));
+        assert_eq!(Args::parse("IP=;MAC=", &mut mistakes), Args::default());
+        assert_eq!(mistakes, [""; 0]);
+        refused("IP=10.244.1;MAC=02", &["IP=\"10.244.1\" is no address", "MAC=\"02\""]);
     }
 
     #[test]

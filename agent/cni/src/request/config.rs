@@ -7,18 +7,22 @@ use std::path::{Path, PathBuf};
 use common::attachment::{self, HostPort, Protocol};
 use common::conflist::{PluginConfig, Range};
 use common::{Family, PerFamily, names};
+use net::Mac;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Conf;
+use super::asked::Asked;
 use super::bandwidth::{self, Rates};
+use super::dns::{self, Dns};
+use super::{Args, Conf};
 use crate::error::Error;
+use crate::ranges::{self, Want};
 
 /// The least MTU, in bytes: RFC 791 and RFC 8200, section 5.
 const LEAST_MTU: PerFamily<u32> = PerFamily { v4: 68, v6: 1280 };
 
 /// What a runtime may say in `runtimeConfig`.
-const CAPABILITIES: [&str; 2] = ["portMappings", "bandwidth"];
+const CAPABILITIES: [&str; 6] = ["portMappings", "bandwidth", "ips", "ipRanges", "mac", "dns"];
 
 /// What ADD, CHECK and STATUS work from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +31,13 @@ pub(crate) struct Config {
     /// In bytes; the bridge's, where none is given.
     pub(crate) mtu: Option<u32>,
     pub(crate) hairpin: bool,
-    /// One or two, of different families, IPv4 first or last as given.
+    /// In the order that they are given in.
     pub(crate) ranges: Vec<Range>,
+    /// Of each family in that order.
+    pub(crate) wants: Vec<Want>,
+    /// What the container end is to have; what follows from its address, where nobody asks.
+    pub(crate) mac: Option<Mac>,
+    pub(crate) dns: Option<Dns>,
     pub(crate) state_dir: PathBuf,
     pub(crate) host_ports: Vec<HostPort>,
     pub(crate) rates: Rates,
@@ -50,7 +59,7 @@ struct PortMapping {
 }
 
 impl Config {
-    pub(crate) fn parse(mut conf: Conf) -> Result<Self, Error> {
+    pub(crate) fn parse(mut conf: Conf, args: &Args) -> Result<Self, Error> {
         // A runtime sends only what our capabilities ask for; whoever added one wants it heeded.
         let runtime_config = match conf.remove("runtimeConfig") {
             None | Some(Value::Null) => Conf::new(),
@@ -69,6 +78,9 @@ impl Config {
         let mappings = runtime_config.get("portMappings");
         let host_ports = host_ports(mappings, &mut mistakes);
         let rates = bandwidth::rates(runtime_config.get("bandwidth"), &mut mistakes);
+        let asked = Asked::parse(&runtime_config, conf.get("args"), args, &mut mistakes);
+        let dns = dns::parse(&runtime_config, conf.get("dns"), &mut mistakes);
+        let mut wants = Vec::new();
         let plugin = PluginConfig::deserialize(Value::Object(conf));
         let plugin = plugin.map_err(|error| mistakes.push(error.to_string()));
         if let Ok(plugin) = &plugin {
@@ -77,6 +89,7 @@ impl Config {
             );
             mistakes.extend(absolute(Path::new(&plugin.state_dir)).err());
             check_ranges(plugin, &mut mistakes);
+            wants = asked.wants(&plugin.ranges, &mut mistakes);
         }
         match plugin {
             Ok(plugin) if mistakes.is_empty() => Ok(Self {
@@ -84,6 +97,9 @@ impl Config {
                 mtu: plugin.mtu,
                 hairpin: plugin.hairpin,
                 ranges: plugin.ranges,
+                wants,
+                mac: asked.mac,
+                dns,
                 state_dir: plugin.state_dir.into(),
                 host_ports,
                 rates,
@@ -122,18 +138,11 @@ fn check_ranges(plugin: &PluginConfig, mistakes: &mut Vec<String>) {
     if plugin.ranges.is_empty() {
         mistakes.push("ranges: none is given".to_owned());
     }
-    for range in &plugin.ranges {
-        if !range.subnet.contains(range.gateway) {
-            mistakes.push(format!("ranges: {} has no gateway {}", range.subnet, range.gateway));
-        }
-    }
+    mistakes.extend(ranges::mistakes(&plugin.ranges));
     for family in Family::BOTH {
-        let ranges = plugin.ranges.iter().filter(|range| range.subnet.family() == family).count();
-        if ranges > 1 {
-            mistakes.push(format!("ranges: {ranges} of {family}, want one of a family at most"));
-        }
+        let has_family = plugin.ranges.iter().any(|range| range.subnet.family() == family);
         let least = LEAST_MTU[family];
-        if let Some(mtu) = plugin.mtu.filter(|&mtu| ranges > 0 && mtu < least) {
+        if let Some(mtu) = plugin.mtu.filter(|&mtu| has_family && mtu < least) {
             mistakes.push(format!("mtu: {mtu} is less than {family} allows: {least}"));
         }
     }

@@ -142,7 +142,7 @@ fn every_mistake_of_the_configuration_is_named() {
     );
     check(json!({ "mtu": 1279 }), 7, &["1279 is less than IPv6 allows: 1280"]);
     let range = json!({ "subnet": "10.0.0.0/8", "gateway": "10.0.0.1" });
-    check(json!({ "ranges": [range, range] }), 7, &["2 of IPv4"]);
+    check(json!({ "ranges": [range, range] }), 7, &["two of 10.0.0.0/8 have addresses in common"]);
     check(json!({ "prevResult": [] }), 7, &["prevResult"]);
     check(json!({ "type": null }), 7, &["type"]);
 }
@@ -164,7 +164,8 @@ fn what_we_would_not_heed_is_refused() {
         refused(Request::parse(add(), changed(&changes)), 2, parts);
     };
     check(json!({ "ipam": { "type": "host-local" } }), &["ipam", "host-local"]);
-    check(json!({ "runtimeConfig": { "ips": ["10.0.0.9"] } }), &["runtimeConfig.ips", "10.0.0.9"]);
+    let foreign = json!({ "runtimeConfig": { "deviceID": "0000:00:1f.6" } });
+    check(foreign, &["runtimeConfig.deviceID", "0000:00:1f.6"]);
 }
 
 #[test]

@@ -16,14 +16,13 @@ fn record() -> Attachment {
 }
 
 fn result(version: &str, previous: Option<Value>) -> Value {
-    let range = |subnet: &str, gateway: &str| Range {
-        subnet: subnet.parse().unwrap(),
-        gateway: gateway.parse().unwrap(),
-    };
+    let range =
+        |subnet: &str, gateway: &str| Range::new(subnet.parse().unwrap(), gateway.parse().unwrap());
     let made = Made {
         record: &record(),
         netns: Path::new("/run/netns/c"),
         ranges: &[range("10.244.1.0/24", "10.244.1.1"), range("fd00:1::/64", "fd00:1::1")],
+        dns: None,
         mtu: 1450,
         bridge_mac: "0a:58:0a:f4:01:01".into(),
         host_mac: "0a:59:0a:f4:01:05".into(),

@@ -106,30 +106,33 @@ impl State {
         fs::rename(&new, &leases).during(what)
     }
 
-    /// Gives `claim` the next free address of `pool`; none if there is none.
+    /// Gives `claim` the next free address of the first of `pools` that has one; none if there is none.
     ///
     /// An address rests for `cool_down` after it was released. That is cut short only where no other is
-    /// free: then the one that rests longest is given.
+    /// free in any pool: then the one that rests longest is given.
     pub(crate) fn reserve(
         &self,
         claim: &Claim,
-        pool: &Pool,
+        pools: &[Pool],
         cool_down: Duration,
     ) -> Result<Option<IpAddr>, Error> {
         let resting = self.resting(cool_down)?;
-        let (mut given, last) = self.last_given(pool)?;
-        for address in pool.after(last).filter(|&address| !resting.has(address)) {
-            if self.lease(claim, address)? {
-                // Of one length always, so that nothing of a longer one is left behind it.
-                let text = format!("{:<39}\n", address.to_string());
-                let written = given.seek(SeekFrom::Start(0)).map(drop);
-                let written = written.and_then(|()| given.write_all(text.as_bytes()));
-                let subnet = pool.range.subnet;
-                written.during(|| format!("write the last address of {subnet}"))?;
-                return Ok(Some(address));
+        for pool in pools {
+            let (mut given, last) = self.last_given(pool)?;
+            for address in pool.after(last).filter(|&address| !resting.has(address)) {
+                if self.lease(claim, address)? {
+                    // Of one length always, so that nothing of a longer one is left behind it.
+                    let text = format!("{:<39}\n", address.to_string());
+                    let written = given.seek(SeekFrom::Start(0)).map(drop);
+                    let written = written.and_then(|()| given.write_all(text.as_bytes()));
+                    let subnet = pool.range.subnet;
+                    written.during(|| format!("write the last address of {subnet}"))?;
+                    return Ok(Some(address));
+                }
             }
         }
-        for address in resting.oldest_first().into_iter().filter(|&address| pool.has(address)) {
+        let in_a_pool = |address: &IpAddr| pools.iter().any(|pool| pool.has(*address));
+        for address in resting.oldest_first().into_iter().filter(in_a_pool) {
             if self.lease(claim, address)? {
                 return Ok(Some(address));
             }
@@ -137,8 +140,8 @@ impl State {
         Ok(None)
     }
 
-    /// Gives `claim` this address; false if it is another's.
-    fn lease(&self, claim: &Claim, address: IpAddr) -> Result<bool, Error> {
+    /// Gives `claim` this address, also one that rests; false if it is another's.
+    pub(crate) fn lease(&self, claim: &Claim, address: IpAddr) -> Result<bool, Error> {
         let lease = self.lease_path(address);
         match fs::hard_link(self.claim_path(&claim.id), &lease) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
@@ -146,11 +149,17 @@ impl State {
         }
     }
 
+    /// Who has the lease of `address`; none if that can't be told.
+    pub(crate) fn lessee(&self, address: IpAddr) -> Option<AttachmentId> {
+        let text = fs::read_to_string(self.lease_path(address)).ok()?;
+        let (container_id, ifname) = text.split_once("\r\n")?;
+        AttachmentId::new(container_id, ifname).ok()
+    }
+
     /// Which address of `pool` was given last, and the file that says so.
     fn last_given(&self, pool: &Pool) -> Result<(File, Option<IpAddr>), Error> {
-        let subnet = pool.range.subnet.to_string();
-        let path = self.path(POOLS).join(subnet.replace('/', "-"));
-        let what = || format!("read the last address of {subnet}");
+        let path = self.path(POOLS).join(pool.name());
+        let what = || format!("read the last address of {}", pool.range.subnet);
         let mut file = lock_options().open(path).during(what)?;
         let mut text = Vec::new();
         file.read_to_end(&mut text).during(what)?;

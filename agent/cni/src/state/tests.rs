@@ -25,7 +25,7 @@ fn id(text: &str) -> AttachmentId {
 
 fn pool(subnet: &str) -> Pool {
     let subnet: common::Prefix = subnet.parse().unwrap();
-    Range { subnet, gateway: subnet.gateway().unwrap() }.into()
+    Range::new(subnet, subnet.gateway().unwrap()).into()
 }
 
 fn names(state: &State, directory: &str) -> Vec<String> {
@@ -64,8 +64,8 @@ fn a_claim_that_was_removed_while_one_waited_is_made_anew() {
 fn what_is_released_is_all_gone() {
     let (_directory, state) = state();
     let (claim, _) = state.claim(&id("c@eth0")).unwrap();
-    let address = state.reserve(&claim, &pool("10.0.0.0/29"), REST).unwrap().unwrap();
-    state.reserve(&claim, &pool("fd00::/64"), REST).unwrap().unwrap();
+    let address = state.reserve(&claim, &[pool("10.0.0.0/29")], REST).unwrap().unwrap();
+    state.reserve(&claim, &[pool("fd00::/64")], REST).unwrap().unwrap();
     assert_eq!(names(&state, names::LEASES), ["10.0.0.2", "fd00::2"]);
     assert!(state.is_leased(address, &id("c@eth0")) && !state.is_leased(address, &id("d@eth0")));
     // One address is known from a record, the other is found.
@@ -81,7 +81,7 @@ fn a_lease_of_another_is_not_released() {
     let (_directory, state) = state();
     let (one, _) = state.claim(&id("c@eth0")).unwrap();
     let (other, _) = state.claim(&id("d@eth0")).unwrap();
-    let address = state.reserve(&other, &pool("10.0.0.0/29"), REST).unwrap().unwrap();
+    let address = state.reserve(&other, &[pool("10.0.0.0/29")], REST).unwrap().unwrap();
     state.release(&one, &[address]).unwrap();
     assert!(state.is_leased(address, &id("d@eth0")));
 }
@@ -95,7 +95,7 @@ fn threads_share_a_range_without_a_loss() {
             let (state, given) = (&state, &given);
             scope.spawn(move || {
                 let (claim, _) = state.claim(&id(&format!("c{number}@eth0"))).unwrap();
-                let address = state.reserve(&claim, &pool("10.0.0.0/29"), REST).unwrap();
+                let address = state.reserve(&claim, &[pool("10.0.0.0/29")], REST).unwrap();
                 given.lock().unwrap().push(address.unwrap());
             });
         }
@@ -105,7 +105,7 @@ fn threads_share_a_range_without_a_loss() {
     given.dedup();
     assert_eq!(given.len(), 5);
     let (claim, _) = state.claim(&id("one-more@eth0")).unwrap();
-    assert_eq!(state.reserve(&claim, &pool("10.0.0.0/29"), REST).unwrap(), None);
+    assert_eq!(state.reserve(&claim, &[pool("10.0.0.0/29")], REST).unwrap(), None);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_released_address_rests_while_another_is_free() {
     let (_directory, state) = state();
     let give = |name: &str, rest| {
         let (claim, _) = state.claim(&id(name)).unwrap();
-        let address = state.reserve(&claim, &pool("10.0.0.0/29"), rest).unwrap();
+        let address = state.reserve(&claim, &[pool("10.0.0.0/29")], rest).unwrap();
         (claim, address.map(|address| address.to_string()).unwrap_or_default())
     };
     // One at a time goes round the range, and from the second round on finds it resting.
@@ -128,11 +128,38 @@ fn a_released_address_rests_while_another_is_free() {
 }
 
 #[test]
+fn ranges_of_a_family_are_used_up_one_after_the_other() {
+    let (_directory, state) = state();
+    let pools = [pool("10.0.0.0/30"), pool("10.9.0.0/30")];
+    let give = |name: &str| {
+        let (claim, _) = state.claim(&id(name)).unwrap();
+        let address = state.reserve(&claim, &pools, REST).unwrap();
+        (claim, address.map(|address| address.to_string()).unwrap_or_default())
+    };
+    let (first, address) = give("a@e");
+    assert_eq!(address, "10.0.0.2");
+    state.release(&first, &[]).unwrap();
+    drop(first);
+    // The second range comes before the first one's rest is cut short.
+    assert_eq!(["b@e", "c@e", "d@e"].map(|name| give(name).1), ["10.9.0.2", "10.0.0.2", ""]);
+}
+
+#[test]
+fn a_lease_tells_whose_it_is() {
+    let (_directory, state) = state();
+    let (claim, _) = state.claim(&id("a@eth@0")).unwrap();
+    let address = "10.0.0.2".parse().unwrap();
+    assert_eq!(state.lessee(address), None);
+    assert!(state.lease(&claim, address).unwrap() && !state.lease(&claim, address).unwrap());
+    assert_eq!(state.lessee(address), Some(id("a@eth@0")));
+}
+
+#[test]
 fn without_a_cool_down_an_address_is_free_at_once() {
     let (_directory, state) = state();
     let (claim, _) = state.claim(&id("a@e")).unwrap();
     let pool = pool("10.0.0.0/30");
-    let address = state.reserve(&claim, &pool, REST).unwrap().unwrap();
+    let address = state.reserve(&claim, &[pool], REST).unwrap().unwrap();
     state.release(&claim, &[]).unwrap();
     assert!(state.resting(REST).unwrap().has(address));
     assert!(!state.resting(Duration::ZERO).unwrap().has(address));
@@ -157,7 +184,7 @@ fn a_spoilt_note_of_the_last_address_is_no_obstacle() {
     let (claim, _) = state.claim(&id("c@eth0")).unwrap();
     for spoilt in [&b"\xff\xfe"[..], b"", b"192.0.2.1\n"] {
         fs::write(state.path(POOLS).join("10.0.0.0-29"), spoilt).unwrap();
-        assert!(state.reserve(&claim, &pool("10.0.0.0/29"), REST).unwrap().is_some());
+        assert!(state.reserve(&claim, &[pool("10.0.0.0/29")], REST).unwrap().is_some());
     }
 }
 
@@ -198,7 +225,7 @@ fn a_directory_that_is_missing_is_empty() {
 fn an_earlier_boot_is_void() {
     let (_directory, state) = state();
     let (claim, _) = state.claim(&id("c@eth0")).unwrap();
-    state.reserve(&claim, &pool("10.0.0.0/29"), REST).unwrap();
+    state.reserve(&claim, &[pool("10.0.0.0/29")], REST).unwrap();
     state.void_earlier_boot().unwrap();
     for directory in [names::CLAIMS, names::LEASES, names::ATTACHMENTS, POOLS] {
         assert_eq!(names(&state, directory), [""; 0]);
@@ -210,7 +237,7 @@ fn an_earlier_boot_is_void() {
 fn lost_leases_of_the_living_are_made_anew() {
     let (_directory, state) = state();
     let (claim, _) = state.claim(&id("c@eth0")).unwrap();
-    state.reserve(&claim, &pool("10.0.0.0/29"), REST).unwrap();
+    state.reserve(&claim, &[pool("10.0.0.0/29")], REST).unwrap();
     drop(claim);
     for lost in [&[names::LEASES][..], &[names::LEASES, names::CLAIMS, POOLS]] {
         for name in lost {

@@ -6,6 +6,7 @@
 
 mod add;
 mod args;
+mod asked;
 mod bandwidth;
 mod check;
 mod crash;
