@@ -9,6 +9,7 @@ use common::conflist::{Capabilities, Conflist, PluginConfig, Range};
 use common::names;
 use serde_json::Value;
 
+use crate::segment::Segment;
 use crate::state;
 
 /// The names by which the plugin is installed. `loopback` first: what equals the plugin that is
@@ -34,8 +35,8 @@ pub enum Step {
     WriteConflist(String),
 }
 
-/// The configuration as text; `mtu` is in bytes.
-pub fn render(ranges: &[Range], mtu: u32, state_dir: &Path) -> String {
+/// The configuration as text.
+pub fn render(ranges: &[Range], segment: Segment, state_dir: &Path) -> String {
     let list = Conflist {
         cni_version: "1.0.0".to_owned(),
         cni_versions: ["0.3.1", "0.4.0", "1.0.0", "1.1.0"].map(str::to_owned).to_vec(),
@@ -51,7 +52,8 @@ pub fn render(ranges: &[Range], mtu: u32, state_dir: &Path) -> String {
                 dns: true,
             },
             bridge: names::BRIDGE.to_owned(),
-            mtu: Some(mtu),
+            mtu: Some(segment.device),
+            route_mtu: segment.routes(),
             hairpin: state::HAIRPIN,
             ranges: ranges.to_vec(),
             state_dir: state_dir.display().to_string(),
@@ -120,7 +122,7 @@ mod tests {
 
     fn rendered(ranges: &[&str]) -> String {
         let ranges = ranges.iter().map(|text| range(text)).collect::<Vec<_>>();
-        render(&ranges, 1500, Path::new("/run/kubenet"))
+        render(&ranges, Segment::of(1500, []), Path::new("/run/kubenet"))
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub mod report;
 pub mod round;
 pub mod routes;
 pub mod run;
+pub mod segment;
 pub mod settings;
 pub mod state;
 pub mod status;

@@ -23,6 +23,7 @@ use crate::firewall::{self, Table};
 use crate::mtu;
 use crate::ports;
 use crate::routes::{self, Place, Routes};
+use crate::segment::Segment;
 use crate::sysctl::{self, Setting};
 use crate::unready::Unready;
 
@@ -47,6 +48,7 @@ pub type Nodes = BTreeMap<String, Arc<NodeView>>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
     pub ranges: Vec<Range>,
+    pub segment: Segment,
     pub bridge: Bridge,
     pub sysctls: Vec<Setting>,
     pub routes: Routes,
@@ -111,7 +113,7 @@ pub fn desired(
     if now.is_some_and(|link| link.kind != Kind::Bridge) {
         return Err(Unready::NoBridge);
     }
-    let mtu = mtu(config, &ranges, observed)?;
+    let segment = segment(config, &ranges, observed)?;
     let (links, addresses) = (observed.links.as_slice(), observed.addresses.as_slice());
     let mut families = ranges.iter().map(|range| range.subnet.family()).collect::<Vec<_>>();
     families.sort();
@@ -126,15 +128,16 @@ pub fn desired(
     let peers = nodes.values().map(Arc::as_ref);
     let machine = firewall::render_machine(&sources(&ranges, observed), &config.cluster_cidrs);
     Ok(Desired {
-        bridge: bridge::desired(&ranges, mtu, now, &observed.attached),
+        bridge: bridge::desired(&ranges, segment.bridge(), now, &observed.attached),
         sysctls: sysctl::desired(&families, links, &observed.routes, &observed.sysctls),
         routes: routes::desired(place, peers),
         tables: BTreeMap::from([
             (Table::Machine, machine),
             (Table::Pods, firewall::render_pods(&[])),
         ]),
-        conflist: cni_config::render(&ranges, mtu, &config.state_dir),
+        conflist: cni_config::render(&ranges, segment, &config.state_dir),
         ranges,
+        segment,
     })
 }
 
@@ -156,18 +159,17 @@ const fn has_room(subnet: Prefix) -> bool {
     subnet.length() + 2 <= subnet.family().width()
 }
 
-/// Keeps the bridge's while every uplink is down. Above the end of a living pod it would send what
-/// that end drops without a word.
-fn mtu(config: &Config, ranges: &[Range], observed: &Observed) -> Result<u32, Unready> {
+/// The machine's MTU is the bridge's while every uplink is down.
+fn segment(config: &Config, ranges: &[Range], observed: &Observed) -> Result<Segment, Unready> {
     let least = mtu::least(ranges.iter().map(|range| range.subnet.family()));
     let smallest = || mtu::smallest(&observed.links, &observed.addresses, least);
     let kept = || observed.bridge().map(|link| link.mtu);
-    let mtu = config.mtu.or_else(smallest).or_else(kept).ok_or(Unready::NoUplink)?;
-    let Some(bridge) = observed.bridge() else { return Ok(mtu) };
+    let machine = config.mtu.or_else(smallest).or_else(kept).ok_or(Unready::NoUplink)?;
+    let bridge = observed.bridge().map(|link| link.index);
     let ours = |link: &Link| ports::owner(link).is_some_and(|id| observed.recorded.contains(&id));
-    let is_port = |link: &&Link| link.master == Some(bridge.index) || ours(link);
-    let ports = observed.links.iter().filter(is_port);
-    Ok(ports.map(|port| port.mtu).filter(|&port| port >= least).fold(mtu, u32::min))
+    let is_port = |link: &Link| link.master.is_some() && link.master == bridge;
+    let living = observed.links.iter().filter(|link| is_port(link) || ours(link));
+    Ok(Segment::of(machine, living.map(|port| port.mtu).filter(|&port| port >= least)))
 }
 
 /// The networks of this machine's pods: its ranges, and older ones that pods still live in.
@@ -243,7 +245,13 @@ pub fn complaints(desired: &Desired, observed: &Observed) -> BTreeSet<String> {
              machine forwards: pods may be cut off; see `nft list chain {family} {table} {name}`"
         )
     });
-    refused.chain(kept).chain(dropping).chain(observed.unreadable.iter().cloned()).collect()
+    let held_back = desired.segment.held_back().map(|held_back| held_back.to_string());
+    refused
+        .chain(kept)
+        .chain(held_back)
+        .chain(dropping)
+        .chain(observed.unreadable.iter().cloned())
+        .collect()
 }
 
 fn batch(changes: Vec<RouteChange>) -> Option<Step> {

@@ -1,6 +1,7 @@
 //! Links, addresses, routes and Nodes as short text, for the tests beside the pure files.
 
 pub(crate) mod lab;
+pub(crate) mod traffic;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

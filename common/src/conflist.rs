@@ -35,6 +35,9 @@ pub struct PluginConfig {
     /// Device MTU of both ends of the veth pair, in bytes; the bridge's, where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
+    /// MTU of the pod's routes that leave the bridge's segment, in bytes; the device's, where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route_mtu: Option<u32>,
     /// Whether a pod may reach itself through a Service: the hairpin flag of its bridge port.
     #[serde(default)]
     pub hairpin: bool,

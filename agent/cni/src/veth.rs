@@ -33,6 +33,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) bridge: u32,
     /// In bytes.
     pub(crate) mtu: u32,
+    /// Of the routes that leave the segment; none is the link's.
+    pub(crate) route_mtu: Option<u32>,
     pub(crate) hairpin: Hairpin,
 }
 
@@ -90,7 +92,7 @@ impl Plan<'_> {
                 link: Some(veth.container),
                 protocol: names::ROUTE_PROTOCOL,
                 metric: 0,
-                mtu: None,
+                mtu: self.route_mtu,
             })
         });
         let outcomes = inside.change_routes(&routes.collect::<Vec<_>>())?;

@@ -1,6 +1,8 @@
 //! Rounds against a real kernel: a bare machine becomes right, stays untouched when it is, and each
 //! thing that somebody breaks is mended by the next round.
 
+mod mtu;
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -313,22 +315,6 @@ fn five_thousand_peers_are_one_batch_and_then_nothing() {
     let routes = machine.netlink.routes().unwrap();
     let ours = routes.iter().filter(|route| route.protocol == names::ROUTE_PROTOCOL);
     assert_eq!(ours.count(), 10_002);
-}
-
-#[test]
-fn the_uplinks_mtu_is_followed() {
-    let lab = Lab::new();
-    let mut machine = lab.machine();
-    lab.converge(&mut machine);
-    lab.inside(|| {
-        let mut netlink = Netlink::open().unwrap();
-        let eth0 = index(&mut netlink, "eth0");
-        netlink.set_link(eth0, &LinkChange { mtu: Some(1300), ..LinkChange::default() }).unwrap();
-    });
-    assert_eq!(lab.converge(&mut machine), 1);
-    let observed = lab.inside(|| machine.observe().unwrap());
-    assert_eq!(observed.bridge().unwrap().mtu, 1300);
-    assert!(observed.conflist.unwrap().contains("\"mtu\": 1300"));
 }
 
 #[test]

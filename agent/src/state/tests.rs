@@ -216,7 +216,11 @@ fn without_br_netfilter_all_is_made_but_the_conflist() {
 #[test]
 fn a_conflist_of_another_range_goes_first() {
     let nodes = nodes(&["me 1 10.244.9.0/24"]);
-    let old = cni_config::render(&[crate::testing::range("10.244.1.0/24")], 1450, "/s".as_ref());
+    let old = cni_config::render(
+        &[crate::testing::range("10.244.1.0/24")],
+        Segment::of(1450, []),
+        "/s".as_ref(),
+    );
     let observed = Observed { conflist: Some(old), ..bare() };
     let plan = plan(&desired(&config(), Some(&nodes), &observed).unwrap(), &observed);
     let conflists = plan.iter().map(|step| rank(step) == 9).collect::<Vec<_>>();
@@ -245,17 +249,26 @@ fn an_old_range_with_pods_keeps_its_masquerade() {
 }
 
 #[test]
-fn the_bridge_does_not_rise_above_a_living_pod() {
+fn the_bridge_follows_the_uplink_down_and_rises_no_higher_than_a_living_pod() {
     let nodes = nodes(&["me 1 10.244.1.0/24"]);
     let mut observed = bare();
     observed.links.push(link(CBR0, "cbr0:bridge 1400 up"));
-    let mtu = |observed: &Observed| desired(&config(), Some(&nodes), observed).unwrap().bridge.mtu;
-    assert_eq!(mtu(&observed), 1450);
+    let check = |observed: &Observed, bridge: u32, conflist: &str| {
+        let desired = desired(&config(), Some(&nodes), observed).unwrap();
+        assert_eq!(desired.bridge.mtu, bridge);
+        let plugin =
+            &serde_json::from_str::<serde_json::Value>(&desired.conflist).unwrap()["plugins"][0];
+        assert_eq!(format!("{} {}", plugin["mtu"], plugin["routeMtu"]), conflist);
+        complaints(&desired, observed).len()
+    };
+    assert_eq!(check(&observed, 1450, "1450 null"), 0);
     observed.links.push(link(8, "veth1:veth 1400 up master=7"));
-    assert_eq!(mtu(&observed), 1400);
+    assert_eq!(check(&observed, 1400, "1400 null"), 1);
+    observed.links[1].mtu = 1300;
+    assert_eq!(check(&observed, 1300, "1400 1300"), 0);
     observed.links[1].up = false;
     observed.links.pop();
-    assert_eq!(mtu(&observed), 1400);
+    assert_eq!(check(&observed, 1400, "1400 null"), 0);
 }
 
 const RANGES: [&str; 3] = ["10.244.1.0/24", "fd00:0:0:1::/64", "10.244.1.0/24 fd00:0:0:1::/64"];

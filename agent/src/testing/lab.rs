@@ -1,16 +1,21 @@
 //! A machine to break: a network namespace with an uplink, its files, and the Nodes of its cluster.
 
 use std::fs;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 
+use cni::{Answer, Environment, Plugin};
 use common::attachment::{Attachment, AttachmentId};
 use common::names;
 use net::link::{AddrGen, Hairpin, LinkChange, VethSpec};
 use net::shaping::Shaping;
 use net::{Mac, Netlink, Netns};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::node;
+use super::traffic::Place;
 use crate::machine::{Machine, Paths};
 use crate::round::{Round, Said};
 use crate::state::{Config, Nodes};
@@ -19,7 +24,7 @@ use crate::state::{Config, Nodes};
 pub(crate) struct Lab {
     pub(crate) netns: Netns,
     /// Where the other end of the uplink is.
-    _switch: Netns,
+    pub(crate) switch: Netns,
     files: TempDir,
     pub(crate) config: Config,
     pub(crate) nodes: Nodes,
@@ -46,7 +51,7 @@ impl Lab {
             mtu: None,
             state_dir: files.path().join("state"),
         };
-        Self { netns, _switch: switch, files, config, nodes: nodes.into() }
+        Self { netns, switch, files, config, nodes: nodes.into() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -89,11 +94,60 @@ impl Lab {
         panic!("it never ends");
     }
 
+    /// A pod by the plugin, as a runtime calls it with the configuration that the agent wrote.
+    #[track_caller]
+    pub(crate) fn add(&self, id: &str) -> Born {
+        let netns = Netns::unnamed().unwrap();
+        let answer = self.call("ADD", id, Some(&netns));
+        let Answer::Done(Some(text)) = &answer else { panic!("{answer:?}") };
+        let result = serde_json::from_str::<Value>(text).unwrap();
+        let ips = result["ips"].as_array().unwrap().iter();
+        let texts = ips.map(|ip| ip["address"].as_str().unwrap().split('/').next().unwrap());
+        Born { addresses: texts.map(|text| text.parse().unwrap()).collect(), netns }
+    }
+
+    #[track_caller]
+    pub(crate) fn del(&self, id: &str) {
+        assert_eq!(self.call("DEL", id, None), Answer::Done(None));
+    }
+
+    fn call(&self, verb: &str, id: &str, pod: Option<&Netns>) -> Answer {
+        let list = fs::read(self.path("conf").join(names::CONFLIST)).unwrap();
+        let list = serde_json::from_slice::<Value>(&list).unwrap();
+        let mut conf = list["plugins"][0].clone();
+        conf["cniVersion"] = "1.1.0".into();
+        conf["name"] = list["name"].clone();
+        let path = |pod: &Netns| {
+            format!("/proc/{}/fd/{}", std::process::id(), pod.as_fd().as_raw_fd()).into()
+        };
+        let environment = Environment {
+            command: Some(verb.into()),
+            container_id: Some(id.into()),
+            netns: pod.map(path),
+            ifname: Some("eth0".into()),
+            args: None,
+        };
+        let stdin = conf.to_string();
+        self.inside(|| cni::answer(Plugin::Kubenet, &environment, stdin.as_bytes()))
+    }
+
     /// What can be seen of the machine that is not counted by anybody.
     pub(crate) fn look(&self) -> String {
         let mut machine = self.machine();
         let observed = self.inside(|| machine.observe().unwrap());
         format!("{observed:#?}")
+    }
+}
+
+/// A pod that the plugin made.
+pub(crate) struct Born {
+    pub(crate) netns: Netns,
+    addresses: Vec<IpAddr>,
+}
+
+impl Born {
+    pub(crate) fn place<'a>(&'a self, name: &'a str) -> Place<'a> {
+        Place { name, netns: &self.netns, addresses: self.addresses.clone() }
     }
 }
 

@@ -127,6 +127,7 @@ impl Machine {
             mac,
             bridge: self.bridge.index,
             mtu: self.mtu(config),
+            route_mtu: config.route_mtu,
             hairpin: if config.hairpin { Hairpin::On } else { Hairpin::Off },
         };
         plan.apply(&mut self.kernel.links)?;

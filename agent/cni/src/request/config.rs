@@ -30,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) bridge: String,
     /// In bytes; the bridge's, where none is given.
     pub(crate) mtu: Option<u32>,
+    /// Of the routes that leave the segment, in bytes; the link's, where none is given.
+    pub(crate) route_mtu: Option<u32>,
     pub(crate) hairpin: bool,
     /// In the order that they are given in.
     pub(crate) ranges: Vec<Range>,
@@ -95,6 +97,7 @@ impl Config {
             Ok(plugin) if mistakes.is_empty() => Ok(Self {
                 bridge: plugin.bridge,
                 mtu: plugin.mtu,
+                route_mtu: plugin.route_mtu,
                 hairpin: plugin.hairpin,
                 ranges: plugin.ranges,
                 wants,
@@ -142,8 +145,10 @@ fn check_ranges(plugin: &PluginConfig, mistakes: &mut Vec<String>) {
     for family in Family::BOTH {
         let has_family = plugin.ranges.iter().any(|range| range.subnet.family() == family);
         let least = LEAST_MTU[family];
-        if let Some(mtu) = plugin.mtu.filter(|&mtu| has_family && mtu < least) {
-            mistakes.push(format!("mtu: {mtu} is less than {family} allows: {least}"));
+        for (name, mtu) in [("mtu", plugin.mtu), ("routeMtu", plugin.route_mtu)] {
+            if let Some(mtu) = mtu.filter(|&mtu| has_family && mtu < least) {
+                mistakes.push(format!("{name}: {mtu} is less than {family} allows: {least}"));
+            }
         }
     }
 }
