@@ -45,6 +45,8 @@ pub enum Fate {
     Answered,
     /// Carried out; the connection ends without an answer.
     ReplyLost,
+    /// Carried out so much later.
+    Held(Duration),
     /// Carried out; the answer comes so much later.
     Late(Duration),
     /// Carried out; the connection breaks so long after the answer's begin.
@@ -170,6 +172,9 @@ impl Shared {
         let body = body.collect().await?.to_bytes();
         let kind = kind(&parts.method, &parts.uri.to_string());
         let (number, fate) = self.note(kind, parts.uri.to_string(), &body);
+        if let Fate::Held(delay) = fate {
+            tokio::time::sleep(delay).await;
+        }
         let result = match fate {
             Fate::Refused { code, retry_after } => refusal(code, retry_after),
             _ => self.forward(Request::from_parts(parts, body)).await,
@@ -184,7 +189,7 @@ impl Shared {
             Fate::ReplyLost => anyhow::bail!("lost on purpose"),
             Fate::Misreported => refusal(500, 0),
             Fate::Cut(after) => Ok(result?.map(|body| cut(body, after))),
-            Fate::Answered | Fate::Late(_) | Fate::Refused { .. } => result,
+            Fate::Answered | Fate::Held(_) | Fate::Late(_) | Fate::Refused { .. } => result,
         }
     }
 

@@ -145,3 +145,13 @@ fn all_mistakes_are_named_at_once() {
     let expected = [MASK, CLUSTER_CIDR, SERVICES, "--log-format"];
     assert_eq!(flags.collect::<Vec<_>>(), expected, "{text}");
 }
+
+/// 010 is ten to Go before 1.17, and eight to the C library.
+#[test]
+fn numbers_that_begin_with_zero_are_refused() {
+    let wrong = settings("--cluster-cidr=010.0.0.0/16|--service-cluster-ip-range=10.096.0.0/12");
+    let wrong = wrong.unwrap_err();
+    for flag in ["--cluster-cidr: ", "--service-cluster-ip-range: "] {
+        assert!(wrong.contains(flag), "{wrong}");
+    }
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use e2e::artifacts::source;
 use serde_json::{Value, json};
 
 use crate::documents::values;
@@ -88,6 +89,24 @@ fn nobody_has_a_right_that_is_not_in_this_list() {
     assert_eq!(rules("ClusterRole", "agent"), agent);
     let known = objects.iter().filter(|object| !object["rules"].is_null()).count();
     assert_eq!(known, 3, "a role that this test does not know");
+}
+
+/// So whatever works in the lab works with these rights.
+#[test]
+fn the_lab_gives_the_rights_of_the_chart() {
+    let text = fs::read_to_string(source().join("e2e/manifests/rbac.yaml")).unwrap();
+    let lab = text.split("\n---\n").map(|text| serde_saphyr::from_str::<Value>(text).unwrap());
+    let lab = lab.collect::<Vec<_>>();
+    let objects = objects(&[]);
+    for (name, component) in [("kubenet-controller", "controller"), ("kubenet-agent", "agent")] {
+        let role =
+            |role: &&Value| role["kind"] == "ClusterRole" && role["metadata"]["name"] == name;
+        let given = lab.iter().find(role).unwrap()["rules"].as_array().unwrap();
+        let rules = object(&objects, "ClusterRole", component)["rules"].clone();
+        // Its Lease is in a namespace of the lab's own.
+        let given = given.iter().filter(|rule| rule["resources"] != json!(["leases"]));
+        assert_eq!(json!(given.collect::<Vec<_>>()), rules);
+    }
 }
 
 #[test]

@@ -103,6 +103,34 @@ pub(crate) fn lost_replies(world: &mut World) -> Result<()> {
     Ok(())
 }
 
+pub(crate) fn late_patch(world: &mut World) -> Result<()> {
+    let script = |kind, number| match (kind, number) {
+        (Kind::Patch, 0) => Fate::Held(Duration::from_secs(2)),
+        _ => Fate::Answered,
+    };
+    let mut faulty = Faulty::begin(world, script)?;
+    faulty.create(0..1)?;
+    faulty.wait_for("the first PATCH comes", |seen| {
+        seen.iter().any(|seen| seen.kind == Kind::Patch)
+    })?;
+    faulty.play.delete("n00")?;
+    // The successor, and one that may get what the first one was to get.
+    faulty.create(0..2)?;
+    faulty.wait_for("the first PATCH has ended", |seen| {
+        seen.iter().any(|seen| matches!(seen.fate, Fate::Held(_)) && seen.ended.is_some())
+    })?;
+    let given = faulty.ends_well()?;
+    let patches = faulty.of(Kind::Patch);
+    let [late, successors, ..] = &patches[..] else { bail!("{} PATCHes came", patches.len()) };
+    let body = |patch: &Seen| serde_json::from_str::<Value>(&patch.body);
+    let (late, successors) = (body(late)?, body(successors)?);
+    ensure!(late["metadata"] != successors["metadata"], "the successor was not told from it");
+    let expected = given["n00"].iter().map(ToString::to_string).collect::<Vec<_>>();
+    ensure!(successors["spec"]["podCIDRs"] == serde_json::json!(expected), "it has {expected:?}");
+    ensure!(late["spec"] != successors["spec"], "both were to get the same, which shows nothing");
+    Ok(())
+}
+
 pub(crate) fn too_many_requests(world: &mut World) -> Result<()> {
     const RETRY_AFTER: u32 = 2;
     let busy = parking_lot::Mutex::new(None);

@@ -4,6 +4,7 @@
 
 mod differences;
 mod differential;
+mod events;
 mod faults;
 mod foreign;
 mod play;
@@ -40,6 +41,8 @@ const CLAIMS: &[Claim<World>] = &[
         "a_kube_controller_manager_that_still_allocates_is_named_and_left_alone",
         foreign::named_and_left_alone,
     ),
+    ("who_cannot_be_served_is_named_in_one_event", events::one_for_each_node),
+    ("a_late_patch_does_not_land_on_a_successor", faults::late_patch),
     ("a_lost_reply_changes_no_choice_and_loses_no_block", faults::lost_replies),
     ("a_server_that_asks_for_patience_gets_it", faults::too_many_requests),
     ("at_most_24_patches_are_under_way", faults::at_most_so_many_at_once),

@@ -82,6 +82,10 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
+    pub(crate) fn api(&self) -> &ApiServer {
+        self.api
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
         self.process.is_running()
     }
