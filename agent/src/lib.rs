@@ -18,6 +18,7 @@ pub mod mtu;
 pub mod nodes;
 pub mod observe;
 pub mod pace;
+pub mod pools;
 pub mod ports;
 pub mod reaper;
 pub mod report;

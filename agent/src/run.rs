@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use common::names;
 use jiff::Timestamp;
+use kube::Client;
 use process::{client, serve, shutdown};
 use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, watch};
@@ -15,11 +16,13 @@ use tracing::{info, warn};
 
 use crate::machine::Machine;
 use crate::nodes::Latest;
+use crate::pools::Ranges;
 use crate::reaper::Door;
 use crate::report::{Metrics, Report};
 use crate::settings::Settings;
 use crate::sync::Worker;
-use crate::{events, health, nodes, status, sync};
+use crate::wakers::Cluster;
+use crate::{events, health, nodes, pools, status, sync};
 
 /// How often to look whether the other agent is gone.
 const LOCK_RETRY: Duration = Duration::from_millis(200);
@@ -34,8 +37,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     info!(?config, ?paths, version = common::version(), "starting");
     let signalled = shutdown::signalled().context("cannot catch signals")?;
     tokio::pin!(signalled);
-    let state = &paths.state;
-    fs::create_dir_all(state).with_context(|| format!("cannot create {}", state.display()))?;
+    let (nodes_file, state) = (paths.nodes(), paths.state.clone());
+    fs::create_dir_all(&state).with_context(|| format!("cannot create {}", state.display()))?;
     let path = paths.agent_lock();
     let lock = tokio::select! {
         lock = lock(&path) => lock?,
@@ -52,7 +55,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 
     let client = client::connect(shared.kubeconfig.as_deref(), names::AGENT).await?;
     let node = config.node.clone();
-    let nodes_file = paths.nodes();
+    let (pools, ranges) = watch::channel(pools::kept(&state));
     let worker = Worker::new(Machine::open(paths)?, config, lock);
     let mut registry = Registry::default();
     let (events, queue) = events::queue();
@@ -61,12 +64,14 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let (kept, since) = known_last(&nodes_file);
     let (latest, nodes) = watch::channel(kept);
     let (judge, verdicts) = watch::channel(None);
+    let cluster = Cluster { nodes: nodes.clone(), ranges };
+    let kept = cluster.clone();
     let work = async {
         let door = door;
         tokio::select! {
-            ended = sync::run(worker, nodes.clone(), judge, &mut report, &knocked) => ended?,
+            ended = sync::run(worker, cluster, judge, &mut report, &knocked) => ended?,
             () = door.answer(&knocked) => anyhow::bail!("nobody answers DELs"),
-            () = nodes::keep(&nodes_file, nodes.clone()) => anyhow::bail!("nobody keeps the Nodes"),
+            () = keep(&nodes_file, &state, kept) => anyhow::bail!("nobody keeps what is known"),
         }
         // A DEL does it all itself from now on.
         drop(door);
@@ -76,7 +81,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     tokio::select! {
         signal = signalled => info!(signal, "ending; the machine stays as it is"),
         ended = work => ended?,
-        () = nodes::follow(client.clone(), &node, &latest) => anyhow::bail!("the watch of Nodes ended"),
+        () = follow(client.clone(), &node, &latest, &pools) => anyhow::bail!("a watch ended"),
         () = events::publish(client.clone(), &node, nodes.clone(), queue) => {
             anyhow::bail!("nobody publishes Events");
         }
@@ -89,6 +94,27 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         () = status::follow(client, &node, verdicts, nodes.clone()) => anyhow::bail!("nobody reports"),
     }
     Ok(())
+}
+
+/// Publishes what the API server tells of the cluster.
+async fn follow(
+    client: Client,
+    node: &str,
+    nodes: &watch::Sender<Latest>,
+    ranges: &watch::Sender<Ranges>,
+) {
+    tokio::select! {
+        () = nodes::follow(client.clone(), node, nodes) => {}
+        () = pools::follow(client, ranges) => {}
+    }
+}
+
+/// Keeps what was published for the next start.
+async fn keep(nodes_file: &Path, state: &Path, Cluster { nodes, ranges }: Cluster) {
+    tokio::select! {
+        () = nodes::keep(nodes_file, nodes) => {}
+        () = pools::keep(state, ranges) => {}
+    }
 }
 
 /// The Nodes of an earlier start, and when that heard of them.

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::time::Instant;
 
+use common::Prefix;
 use tokio::sync::{Notify, watch};
 use tracing::debug;
 
@@ -14,7 +15,7 @@ use crate::report::{Report, Turn};
 use crate::round::{Round, Said};
 use crate::state::Config;
 use crate::unready::{Unready, Verdict};
-use crate::wakers::{WakeError, Wakers};
+use crate::wakers::{Cluster, WakeError, Wakers};
 
 /// Why the loop can't go on.
 #[derive(Debug, thiserror::Error)]
@@ -30,12 +31,14 @@ pub enum SyncError {
 pub struct Worker {
     machine: Machine,
     config: Config,
+    /// The cluster's ranges that the flags name.
+    flags: Vec<Prefix>,
     said: Said,
     /// Here, so that it is held until the last round is over, also if the loop is cancelled meanwhile.
     _lock: File,
 }
 
-/// Makes the worker's machine agree with `nodes`, and publishes the verdict of each round, until the
+/// Makes the worker's machine agree with the `cluster`, and publishes the verdict of each round, until the
 /// machine is to be cleaned up: then it is let go for good.
 ///
 /// Between rounds it removes what DELs have left, whenever one has `knocked`.
@@ -44,20 +47,21 @@ pub struct Worker {
 /// Only if the kernel takes away what the loop lives on; it never ends for the cluster's sake.
 pub async fn run(
     mut worker: Worker,
-    nodes: watch::Receiver<Latest>,
+    cluster: Cluster,
     verdicts: watch::Sender<Option<Verdict>>,
     report: &mut Report,
     knocked: &Notify,
 ) -> Result<(), SyncError> {
     // Before the first look, so that nothing happens unseen between that and the first wait.
-    let mut wakers = Wakers::new(nodes, &worker.machine.paths)?;
+    let mut wakers = Wakers::new(cluster, &worker.machine.paths)?;
     let mut pace = Pace::new(Instant::now());
     loop {
-        if wakers.nodes.has_changed().unwrap_or(false) {
+        if wakers.cluster.nodes.has_changed().unwrap_or(false) {
             pace.excuse();
         }
         wakers.drain()?;
-        let nodes = wakers.nodes.borrow_and_update().clone();
+        let nodes = wakers.cluster.nodes.borrow_and_update().clone();
+        worker.take(&wakers.cluster.ranges.borrow_and_update());
         let excused = pace.is_excused();
         let start = Instant::now();
         let (back, mut round) = tokio::task::spawn_blocking(move || worker.round(&nodes)).await?;
@@ -92,7 +96,13 @@ pub async fn run(
 impl Worker {
     /// `lock` is the file that makes this the machine's one agent.
     pub fn new(machine: Machine, config: Config, lock: File) -> Self {
-        Self { machine, config, said: Said::default(), _lock: lock }
+        let flags = config.cluster_cidrs.clone();
+        Self { machine, config, flags, said: Said::default(), _lock: lock }
+    }
+
+    /// The cluster has `ranges` besides those of the flags.
+    fn take(&mut self, ranges: &[Prefix]) {
+        self.config.cluster_cidrs = [&self.flags, ranges].concat();
     }
 
     fn complete(mut self) -> Self {

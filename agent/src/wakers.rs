@@ -16,6 +16,7 @@ use tracing::debug;
 use crate::machine::Paths;
 use crate::nodes::Latest;
 use crate::pace::Wait;
+use crate::pools::Ranges;
 use crate::sysctl::Values;
 
 /// How often to look at the kernel settings, of which only some are told, and whether a folder that
@@ -33,9 +34,16 @@ pub enum WakeError {
     Folder { folder: String, source: io::Error },
 }
 
+/// What the API server tells.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    pub nodes: watch::Receiver<Latest>,
+    pub ranges: watch::Receiver<Ranges>,
+}
+
 /// All that wakes the loop.
 pub struct Wakers {
-    pub nodes: watch::Receiver<Latest>,
+    pub cluster: Cluster,
     kernel: Kernel,
     files: Files,
     settings: Settings,
@@ -61,10 +69,10 @@ struct Settings {
 }
 
 impl Wakers {
-    pub fn new(nodes: watch::Receiver<Latest>, paths: &Paths) -> Result<Self, WakeError> {
+    pub fn new(cluster: Cluster, paths: &Paths) -> Result<Self, WakeError> {
         let watch = FolderWatch::open().map_err(WakeError::Events)?;
         Ok(Self {
-            nodes,
+            cluster,
             kernel: Kernel::subscribe()?,
             files: Files {
                 watch: pollable(watch)?,
@@ -94,12 +102,13 @@ impl Wakers {
     /// Until something happens and its burst is over, but within the bounds of `wait`; or until the
     /// machine is to be cleaned up.
     pub async fn wait(&mut self, wait: Wait) -> Result<(), WakeError> {
-        let Self { nodes, kernel, files, settings, cleaning } = self;
+        let Self { cluster: Cluster { nodes, ranges }, kernel, files, settings, cleaning } = self;
         let rest = tokio::time::sleep(wait.least);
         let sleep = tokio::time::timeout(wait.most, async {
             tokio::select! {
                 // An end of the watch ends the program, elsewhere.
                 Ok(()) = nodes.changed() => nodes.mark_changed(),
+                Ok(()) = ranges.changed() => {}
                 result = kernel.changed() => result?,
                 result = glances(files, settings) => result?,
             }

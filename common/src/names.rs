@@ -70,6 +70,9 @@ pub const BEFORE_FILE: &str = "before.json";
 /// The Nodes of the cluster as the agent knew them last, for its next start without an API server.
 pub const NODES_FILE: &str = "nodes.json";
 
+/// The ranges of ClusterCIDRs as the agent knew them last, for the same.
+pub const POOLS_FILE: &str = "pools.json";
+
 /// Held by the agent as long as it lives; [`REASON_FILE`] counts only while somebody holds it.
 pub const AGENT_LOCK_FILE: &str = "agent.lock";
 

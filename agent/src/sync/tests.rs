@@ -11,8 +11,10 @@ use prometheus_client::registry::Registry;
 
 use super::*;
 use crate::events;
+use crate::pools::Ranges;
 use crate::report::Metrics;
 use crate::testing::lab::Lab;
+use crate::testing::node;
 use crate::unready::Unready;
 use crate::wakers::Kernel;
 
@@ -34,10 +36,26 @@ fn with_reported_loop<F: Future<Output = ()>>(
     metrics: Metrics,
     scenario: impl FnOnce(watch::Sender<Latest>, watch::Receiver<Option<Verdict>>) -> F + Send,
 ) {
+    with_ranges(lab, metrics, |nodes, _, verdicts| scenario(nodes, verdicts));
+}
+
+/// As above; `scenario` is given the sender of ClusterCIDRs' ranges as well.
+fn with_ranges<F: Future<Output = ()>>(
+    lab: &Lab,
+    metrics: Metrics,
+    scenario: impl FnOnce(
+        watch::Sender<Latest>,
+        watch::Sender<Ranges>,
+        watch::Receiver<Option<Verdict>>,
+    ) -> F
+    + Send,
+) {
     lab.inside(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (send, nodes) = watch::channel(None);
+            let (extend, ranges) = watch::channel(Ranges::new());
+            let cluster = Cluster { nodes, ranges };
             let (judge, verdicts) = watch::channel(None);
             let machine = Machine::open(lab.paths()).unwrap();
             let lock = File::create(lab.paths().agent_lock()).unwrap();
@@ -46,8 +64,8 @@ fn with_reported_loop<F: Future<Output = ()>>(
             let mut report = Report::new(metrics, events);
             let knocked = Notify::new();
             tokio::select! {
-                ended = run(worker, nodes, judge, &mut report, &knocked) => panic!("{ended:?}"),
-                () = scenario(send, verdicts) => {}
+                ended = run(worker, cluster, judge, &mut report, &knocked) => panic!("{ended:?}"),
+                () = scenario(send, extend, verdicts) => {}
             }
         });
     });
@@ -107,6 +125,29 @@ fn the_kernel_and_the_cluster_wake_it() {
         fewer.remove("b");
         nodes.send_replace(Some(Arc::new(fewer)));
         eventually(kernel, || ours().is_empty()).await;
+    });
+}
+
+#[test]
+fn a_range_of_a_cluster_cidr_is_followed_while_there_is_one() {
+    let lab = Lab::new();
+    let peer = node("c 3 10.80.0.0/26 192.0.2.3");
+    let destination = "10.80.0.0/26".parse::<Prefix>().unwrap();
+    let routed = || ours().iter().any(|route| route.destination == destination);
+    let inside = || net::nft::list(names::TABLE).unwrap().unwrap().contains("10.80.0.0/24");
+    let metrics = Metrics::new(&mut Registry::default());
+    with_ranges(&lab, metrics, async |nodes, ranges, mut verdicts| {
+        let mut known = lab.nodes.clone();
+        known.insert("c".to_owned(), Arc::new(peer));
+        nodes.send_replace(Some(Arc::new(known)));
+        until(&mut verdicts, Ok(())).await;
+        assert!(!routed() && !inside());
+        let kernel = Kernel::subscribe().unwrap();
+        ranges.send_replace(vec!["10.80.0.0/24".parse().unwrap()]);
+        eventually(kernel, || routed() && inside()).await;
+        let kernel = Kernel::subscribe().unwrap();
+        ranges.send_replace(Ranges::new());
+        eventually(kernel, || !routed() && !inside()).await;
     });
 }
 

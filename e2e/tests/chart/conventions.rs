@@ -83,6 +83,11 @@ fn nobody_has_a_right_that_is_not_in_this_list() {
     assert_eq!(rules("Role", "controller"), leases);
     let agent = json!([
         {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "watch"]},
+        {
+            "apiGroups": ["networking.x-k8s.io"],
+            "resources": ["clustercidrs"],
+            "verbs": ["list", "watch"],
+        },
         {"apiGroups": [""], "resources": ["nodes/status"], "verbs": ["patch"]},
         {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
     ]);
