@@ -99,13 +99,18 @@ fn add(nftables: &mut Nftables, old: &[Element], elements: &[Element]) -> Result
     }
 }
 
-/// Deletes the elements of `records`, and only those.
+/// Deletes the elements of `records`, and only those; and all that lead to `lost` addresses, whose records
+/// nobody can read.
 pub(crate) fn retract<'a>(
     kernel: &mut Kernel,
     state: &State,
     records: impl IntoIterator<Item = &'a Attachment>,
+    lost: &[IpAddr],
 ) -> Result<(), Error> {
-    let elements = records.into_iter().flat_map(pods_table::elements).collect::<Vec<_>>();
+    let mut elements = records.into_iter().flat_map(pods_table::elements).collect::<Vec<_>>();
+    if !lost.is_empty() {
+        elements.extend(kernel.nftables()?.elements_to(names::PODS_TABLE, lost)?);
+    }
     if elements.is_empty() {
         return Ok(());
     }

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         Answer::Done(text) => (text, ExitCode::SUCCESS),
         Answer::Failed(text) => (Some(text), ExitCode::FAILURE),
     };
-    match text.map_or(Ok(()), |text| writeln!(io::stdout(), "{text}")) {
+    match text.map_or(Ok(()), |text| io::stdout().write_all(format!("{text}\n").as_bytes())) {
         Ok(()) => code,
         Err(error) => {
             eprintln!("kubenet: cannot write the answer: {error}");

@@ -69,16 +69,20 @@ pub(crate) fn bury(kernel: &mut Kernel, state: &State, claim: &Claim) -> Result<
 /// The first; what could be removed in spite of it is.
 pub(crate) fn remove(kernel: &mut Kernel, state: &State, claims: &[Claim]) -> Result<(), Error> {
     let mut failures = Vec::new();
-    let mut records = Vec::new();
+    let (mut records, mut lost) = (Vec::new(), Vec::new());
     for claim in claims {
         failures.extend(state.bury(&claim.id).err());
         let record = state.last_record(&claim.id);
-        records.push(record.unwrap_or_else(|error| {
+        let record = record.unwrap_or_else(|error| {
             failures.push(error);
             None
-        }));
+        });
+        if record.is_none() {
+            lost.extend(state.leases(claim).unwrap_or_default());
+        }
+        records.push(record);
     }
-    let retracted = hostports::retract(kernel, state, records.iter().flatten());
+    let retracted = hostports::retract(kernel, state, records.iter().flatten(), &lost);
     failures.extend(retracted.err());
     let deleted = veth::delete(&mut kernel.links, claims.iter().map(|claim| &claim.id));
     failures.extend(deleted.map_err(Error::from).err());

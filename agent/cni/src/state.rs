@@ -135,7 +135,12 @@ pub(crate) enum Lock {
 /// Takes the flock(2) on the file at `path`, which is made where it is missing, within
 /// [`LOCK_LIMIT`]; it is held until the file is closed.
 pub(crate) fn locked(path: &Path, lock: Lock, object: &str) -> Result<File, Error> {
-    let file = lock_options().open(path).during(|| format!("open {}", path.display()))?;
+    let file = match lock_options().open(path) {
+        // To lock it, it need not be written.
+        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => File::open(path),
+        opened => opened,
+    };
+    let file = file.during(|| format!("open {}", path.display()))?;
     let taken = wait::until(LOCK_LIMIT, || try_lock(&file, lock).map(|taken| taken.then_some(())));
     match taken.during(|| format!("lock {object}"))? {
         Some(()) => Ok(file),

@@ -191,6 +191,17 @@ pub(crate) fn unhook(host: &mut Netlink, id: &AttachmentId) -> Result<(), NetErr
     }
 }
 
+pub(crate) fn has_links(host: &mut Netlink, id: &AttachmentId) -> Result<bool, NetError> {
+    Ok(links(host, id)?.next().is_some())
+}
+
+fn links(
+    host: &mut Netlink,
+    id: &AttachmentId,
+) -> Result<impl Iterator<Item = Link> + use<>, NetError> {
+    Ok([find(host, id)?, limiter(host, id)?].into_iter().flatten())
+}
+
 /// Deletes all links of `ids` that there are.
 pub(crate) fn delete<'a>(
     host: &mut Netlink,
@@ -198,8 +209,7 @@ pub(crate) fn delete<'a>(
 ) -> Result<(), NetError> {
     let mut indices = Vec::new();
     for id in ids {
-        let links = [find(host, id)?, limiter(host, id)?];
-        indices.extend(links.into_iter().flatten().map(|link| link.index));
+        indices.extend(links(host, id)?.map(|link| link.index));
     }
     host.delete_links(&indices, names::DELETED_LINKS_GROUP)
 }

@@ -18,6 +18,7 @@ use crate::nftables::message::{
 };
 
 mod message;
+mod search;
 
 /// Deletions in one transaction: if all are refused, the refusals fit the receive buffer.
 const BATCH: usize = 128;

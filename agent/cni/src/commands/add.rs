@@ -75,27 +75,31 @@ impl Machine {
     /// Claims the attachment; one that is there is refused and stays as it is.
     fn claim(&mut self, target: &Target) -> Result<Claim, Error> {
         let (claim, found) = self.state.claim(&target.id)?;
-        // Of one that is being removed the interface may still stand in the namespace.
-        if !self.state.is_buried(&target.id)
-            && let Some(link) = self.kernel.links.link(&target.id.host_link())?
-        {
-            if found == Found::Nothing {
+        let vacant = self.vacant(&claim.id);
+        if found == Found::Nothing {
+            if vacant.is_err() {
                 self.state.release(&claim, &[])?;
             }
-            let id = &target.id;
-            return Err(Error::Attached(if veth::is_of(&link, id) {
-                let holder = self.holder(id.clone())?;
-                format!("{holder} is attached already: DEL comes before another ADD")
-            } else {
-                format!("the name {} for the host link of {id} is taken", link.name)
-            }));
+            return vacant.map(|()| claim);
         }
-        if found == Found::Nothing {
-            return Ok(claim);
-        }
+        vacant?;
         // Left by an ADD that was killed, or by a pod whose namespace took the link along.
         removal::remove(&mut self.kernel, &self.state, &[claim])?;
         self.state.claim(&target.id).map(|(claim, _)| claim)
+    }
+
+    /// Whether there is no host link yet; of one that is being removed it may still stand.
+    fn vacant(&mut self, id: &AttachmentId) -> Result<(), Error> {
+        if self.state.is_buried(id) {
+            return Ok(());
+        }
+        let Some(link) = self.kernel.links.link(&id.host_link())? else { return Ok(()) };
+        Err(Error::Attached(if veth::is_of(&link, id) {
+            let holder = self.holder(id.clone())?;
+            format!("{holder} is attached already: DEL comes before another ADD")
+        } else {
+            format!("the name {} for the host link of {id} is taken", link.name)
+        }))
     }
 
     fn attach(&mut self, claim: &Claim, config: &Config, args: Args) -> Result<Attachment, Error> {

@@ -45,10 +45,7 @@ pub(super) fn begin(
     id: &AttachmentId,
 ) -> Result<Left, Error> {
     let state = State::at(state_dir);
-    let Some(claim) = claim(kernel, state_dir, id)? else {
-        veth::delete(&mut kernel.links, [id])?;
-        return Ok(Left::Nothing);
-    };
+    let Some(claim) = claim(kernel, state_dir, id)? else { return Ok(Left::Nothing) };
     // What goes wrong here is told by what is tried next.
     if removal::bury(kernel, &state, &claim).unwrap_or(false) {
         return Ok(Left::Tombstone);
@@ -57,14 +54,25 @@ pub(super) fn begin(
     Ok(Left::Nothing)
 }
 
-/// The claim of `id`; without one, somebody may have removed the claim alone.
+/// The claim of `id`, if there is anything of it; somebody may have removed the claim alone.
 fn claim(kernel: &mut Kernel, state_dir: &Path, id: &AttachmentId) -> Result<Option<Claim>, Error> {
     let state = State::at(state_dir);
-    match state.existing_claim(id)? {
-        None if state.last_record(id)?.is_some() => {
-            let state = State::open(state_dir, || Ok(veth::living(&mut kernel.links)?))?;
-            Ok(Some(state.claim(id)?.0))
+    if let Some(claim) = state.existing_claim(id)? {
+        return Ok(Some(claim));
+    }
+    if state.last_record(id)?.is_some() {
+        let state = State::open(state_dir, || Ok(veth::living(&mut kernel.links)?))?;
+        return Ok(Some(state.claim(id)?.0));
+    }
+    if !veth::has_links(&mut kernel.links, id)? {
+        return Ok(None);
+    }
+    // An ADD may have made them a moment ago: only under the lock they are known to be left over.
+    match state.claim(id) {
+        Err(Error::Io { .. }) => {
+            veth::delete(&mut kernel.links, [id])?;
+            Ok(None)
         }
-        claim => Ok(claim),
+        claim => claim.map(|(claim, _)| Some(claim)),
     }
 }

@@ -189,6 +189,12 @@ impl State {
         remove_file(&path)
     }
 
+    /// The addresses that are leased to `claim`.
+    pub(crate) fn leases(&self, claim: &Claim) -> Result<Vec<IpAddr>, Error> {
+        let own = claim.file.metadata().during(|| format!("look at the claim of {}", claim.id))?;
+        if own.nlink() > 1 { self.leases_of(&own) } else { Ok(Vec::new()) }
+    }
+
     /// The addresses whose leases are names of the file with this `metadata`.
     fn leases_of(&self, metadata: &fs::Metadata) -> Result<Vec<IpAddr>, Error> {
         let leases = self.path(names::LEASES);

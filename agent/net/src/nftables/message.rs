@@ -8,7 +8,7 @@ use common::pods_table::Field;
 use netlink_packet_core::DefaultNla;
 
 use super::Chain;
-use crate::attribute::{attribute, nested, text, text_of};
+use crate::attribute::{attribute, attributes, nested, text, text_of};
 use crate::connection::Message;
 use crate::nfnetlink::{self, About, FAMILY};
 
@@ -112,6 +112,16 @@ pub(super) fn data_of<'a>(message: &Message<'a>) -> Option<&'a [u8]> {
     let entries = attribute(message.body.get(FAMILY..)?, NFTA_SET_ELEM_LIST_ELEMENTS)?;
     let entry = attribute(entries, NFTA_LIST_ELEM)?;
     attribute(entry, NFTA_SET_ELEM_DATA).map_or(Some(&[]), |data| attribute(data, NFTA_DATA_VALUE))
+}
+
+/// Key and data of each element in a message of a dump.
+pub(super) fn elements_in<'a>(message: &Message<'a>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    let list =
+        message.body.get(FAMILY..).and_then(|all| attribute(all, NFTA_SET_ELEM_LIST_ELEMENTS));
+    attributes(list.unwrap_or_default()).filter_map(|(_, entry)| {
+        let value = |number| attribute(attribute(entry, number)?, NFTA_DATA_VALUE);
+        Some((value(NFTA_SET_ELEM_KEY)?, value(NFTA_SET_ELEM_DATA).unwrap_or_default()))
+    })
 }
 
 /// The parts of a concatenation, in network order, each filled up to a register of 4 bytes; a value
