@@ -12,13 +12,12 @@ use common::names;
 use net::Netns;
 use serde_json::{Value, json};
 
-use crate::artifacts::source;
-use crate::kubernetes::{cache, go_build};
 use crate::lab;
 use crate::program::{command, output};
+use crate::reference;
 use crate::report::{ms, percentile};
 use crate::say::{say, timed};
-use crate::traces::{Logs, Traces};
+use crate::traces::Logs;
 
 /// How often each is called, in turns.
 const ROUNDS: usize = 100;
@@ -26,7 +25,7 @@ const ROUNDS: usize = 100;
 /// How many times faster an ADD must be than the reference's.
 const WANTED: f64 = 4.0;
 
-const REFERENCE: [&str; 2] = ["plugins/main/bridge", "plugins/ipam/host-local"];
+const REFERENCE: [&str; 2] = ["main/bridge", "ipam/host-local"];
 
 /// A plugin, its configuration, and how long its calls took.
 struct Contender {
@@ -42,27 +41,13 @@ struct Contender {
 /// Builds a lab, and measures on a machine of it whose agent and kubelet run.
 pub fn run() -> Result<()> {
     let (lab, ()) = lab::with(|lab| {
-        let reference = timed("reference plugins", || reference(&lab.traces))?;
+        let reference = timed("reference plugins", || reference::plugins(&lab.traces, &REFERENCE))?;
         let this = std::env::current_exe()?;
         let mut inside = lab.machines[0].place.command(this);
         say(output(inside.arg("bench-inside").arg(reference))?.trim_end());
         Ok(())
     })?;
     lab.down(Logs::Remove)
-}
-
-/// The folder of the reference plugins, built once from the versions that e2e/plugins pins.
-fn reference(traces: &Traces) -> Result<PathBuf> {
-    let module = source().join("e2e/plugins");
-    let folder = cache("plugins", &module)?;
-    for package in REFERENCE {
-        let target = folder.join(package.rsplit('/').next().unwrap_or(package));
-        if !target.is_file() {
-            let package = format!("github.com/containernetworking/plugins/{package}");
-            go_build(traces, &module, &target, &["-ldflags", "-s -w", &package])?;
-        }
-    }
-    Ok(folder)
 }
 
 /// Measures in the namespaces of the calling process, with the reference plugins in `reference`.

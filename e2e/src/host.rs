@@ -12,12 +12,14 @@ use crate::say::say;
 use crate::traces::{Trace, Traces};
 
 /// Programs, and the Debian packages that have them. Building needs a C compiler and a static libc,
-/// and the plugin's tests kill it with strace where they want to.
-const PROGRAMS: [(&str, &str); 7] = [
+/// the plugin's tests kill it with strace where they want to, and the reference firewall plugin needs
+/// iptables.
+const PROGRAMS: [(&str, &str); 8] = [
     ("containerd", "containerd"),
     ("runc", "runc"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
+    ("iptables", "iptables"),
     ("modprobe", "kmod"),
     ("cc", "gcc"),
     ("strace", "strace"),

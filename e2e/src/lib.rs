@@ -27,6 +27,7 @@ pub mod pki;
 pub mod place;
 pub mod program;
 pub mod proxy;
+pub mod reference;
 pub mod report;
 pub mod say;
 pub mod signals;
