@@ -236,6 +236,40 @@ fn the_plugin_stays_light() {
     none(&heavy.map(|name| format!("cni reaches {name}")).collect::<Vec<_>>());
 }
 
+/// Documents whose tables name a test for each row, in a last column that is headed `test`.
+const PROVEN: [&str; 2] = ["docs/cni.md", "docs/parity.md"];
+
+#[test]
+fn a_test_that_a_document_names_exists() {
+    let sources = sources();
+    // A function, or a claim of those that have no harness: `("NAME", function)`.
+    let known = |name: &str| {
+        let (function, claim) = (format!("fn {name}("), format!("\"{name}\","));
+        sources.iter().any(|source| source.text.contains(&function) || source.text.contains(&claim))
+    };
+    let (mut named, mut broken) = (0, Vec::new());
+    for document in PROVEN {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        let mut proven = false;
+        for (number, line) in text.lines().enumerate() {
+            let cells = line.trim().trim_matches('|').split(" | ").collect::<Vec<_>>();
+            let cell = cells.last().unwrap().trim();
+            if !line.starts_with('|') || cell == "test" {
+                proven = line.starts_with('|');
+                continue;
+            }
+            for name in cell.split('`').skip(1).step_by(2).filter(|_| proven) {
+                named += 1;
+                if !known(name) {
+                    broken.push(format!("{document}:{}: no test {name}", number + 1));
+                }
+            }
+        }
+    }
+    assert!(named > 100, "only {named} tests are named");
+    none(&broken);
+}
+
 #[test]
 fn one_version_everywhere() {
     let version = env!("CARGO_PKG_VERSION");
