@@ -62,20 +62,24 @@ impl Table {
     }
 }
 
-/// The machine's table: what pods of `sources` send out of the cluster carries this machine's address.
-pub fn render_machine(sources: &[Prefix], cluster_cidrs: &[Prefix]) -> String {
+/// The machine's table: what pods of `sources` send to anywhere but `inside` carries this machine's
+/// address.
+///
+/// With ports by chance: else two flows may race for one, and a lookup of a name that loses waits 5 s.
+pub fn render_machine(sources: &[Prefix], inside: &[Prefix]) -> String {
     let mut rules = String::new();
     for family in Family::BOTH {
         let Words { ip, multicast, .. } = WORDS[family];
         let sources = set(sources.iter().filter(|source| source.family() == family));
-        let inside = outermost(cluster_cidrs).filter(|cidr| cidr.family() == family);
-        let inside = inside.map(Prefix::to_string).chain([multicast.to_owned()]);
-        let inside = inside.collect::<Vec<_>>().join(", ");
-        if !sources.is_empty() {
+        let inside = inside.iter().filter(|cidr| cidr.family() == family).copied();
+        let inside = inside.chain(multicast.parse::<Prefix>()).collect::<Vec<_>>();
+        let everything = inside.iter().any(|cidr| cidr.length() == 0);
+        if !sources.is_empty() && !everything {
+            let inside = set(outermost(&inside));
             let _ = writeln!(
                 rules,
                 "\t\t{ip} saddr {{ {sources} }} {ip} daddr != {{ {inside} }} \
-                 fib daddr type != local masquerade"
+                 fib daddr type != local masquerade fully-random"
             );
         }
     }

@@ -6,12 +6,43 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use common::conflist::Range;
 use common::node::NodeView;
 use common::{Family, Prefix, names};
 use net::addr::Address;
 use net::route::{Route, RouteChange};
+
+/// Who makes the routes to the other Nodes' pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Routing {
+    /// We do, by next hops that are on a link of this machine.
+    #[default]
+    Direct,
+    /// The cloud's route controller, which also keeps the Nodes' condition NetworkUnavailable.
+    Cloud,
+    /// Somebody else.
+    None,
+}
+
+/// A text that names no mode.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no mode: want direct, cloud or none")]
+pub struct NoRouting(String);
+
+impl FromStr for Routing {
+    type Err = NoRouting;
+
+    fn from_str(text: &str) -> Result<Self, NoRouting> {
+        match text {
+            "direct" => Ok(Self::Direct),
+            "cloud" => Ok(Self::Cloud),
+            "none" => Ok(Self::None),
+            other => Err(NoRouting(other.to_owned())),
+        }
+    }
+}
 
 /// The routes to all peers, and what is wrong with some of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -54,7 +54,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let knocked = Notify::new();
 
     let client = client::connect(shared.kubeconfig.as_deref(), names::AGENT).await?;
-    let node = config.node.clone();
+    let (node, routing) = (config.node.clone(), config.routing);
     let (pools, ranges) = watch::channel(pools::kept(&state));
     let worker = Worker::new(Machine::open(paths)?, config, lock);
     let mut registry = Registry::default();
@@ -91,7 +91,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         () = serve::serve(addresses, readiness.clone(), registry) => {
             anyhow::bail!("nobody answers HTTP");
         }
-        () = status::follow(client, &node, verdicts, nodes.clone()) => anyhow::bail!("nobody reports"),
+        () = status::follow(client, &node, routing, verdicts, nodes.clone()) => anyhow::bail!("nobody reports"),
     }
     Ok(())
 }

@@ -29,6 +29,16 @@ pub struct Flags {
     #[arg(long, value_name = "CIDR[,CIDR]", value_delimiter = ',')]
     cluster_cidr: Vec<String>,
 
+    /// Destinations that see pods' own addresses, besides --cluster-cidr; one of length 0 turns
+    /// masquerading off for its family
+    #[arg(long, value_name = "CIDR[,CIDR]", value_delimiter = ',')]
+    non_masquerade_cidr: Vec<String>,
+
+    /// Who makes the routes to other Nodes' pods: direct (this agent), cloud (the cloud's route
+    /// controller, whose the condition NetworkUnavailable is then) or none (somebody else)
+    #[arg(long, value_name = "MODE", default_value = "direct")]
+    routing: String,
+
     /// MTU of pods in bytes; 0 is the smallest of the enabled normal interfaces'
     #[arg(long, value_name = "BYTES", default_value = "0")]
     network_plugin_mtu: String,
@@ -82,13 +92,19 @@ impl Flags {
         }
         let cluster_cidrs = cluster_cidrs(&self.cluster_cidr, &mut mistakes);
         let mtu = pod_mtu(&self.network_plugin_mtu, &cluster_cidrs, &mut mistakes);
+        let routing = mistakes.keep("--routing", self.routing.parse()).unwrap_or_default();
+        let unmasqueraded = self.non_masquerade_cidr.iter();
+        let unmasqueraded = unmasqueraded.map(|text| Prefix::parse_masking(text.trim()));
+        let unmasqueraded =
+            unmasqueraded.filter_map(|cidr| mistakes.keep("--non-masquerade-cidr", cidr)).collect();
         let paths = self.folders.paths();
         if !paths.plugin.is_file() {
             let text = format!("there is no plugin to install at {}", paths.plugin.display());
             mistakes.add("--plugin", text);
         }
         let state_dir = paths.state.clone();
-        let config = Config { node: self.node_name, cluster_cidrs, mtu, state_dir };
+        let config =
+            Config { node: self.node_name, cluster_cidrs, unmasqueraded, routing, mtu, state_dir };
         mistakes.or(Some(Settings { shared, config, paths, addresses }))
     }
 }
@@ -134,6 +150,7 @@ fn pod_mtu(text: &str, cluster_cidrs: &[Prefix], mistakes: &mut Mistakes) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routes::Routing;
 
     fn settings(arguments: &[&str]) -> Result<Settings, String> {
         let program = [names::AGENT, "--plugin=/proc/self/exe"];
@@ -179,5 +196,20 @@ mod tests {
         assert!(settings(&both).unwrap_err().contains("between 1280 and 65535"));
         let v4 = ["--node-name=n", "--cluster-cidr=10.0.0.0/8", "--network-plugin-mtu=1200"];
         assert_eq!(settings(&v4).unwrap().config.mtu, Some(1200));
+    }
+
+    #[test]
+    fn routes_and_masquerade_are_the_operators_to_say() {
+        let least = ["--node-name=n", "--cluster-cidr=10.0.0.0/8"];
+        let config = |more: &[&str]| settings(&[&least, more].concat()).map(|s| s.config);
+        assert_eq!(config(&[]).unwrap().routing, Routing::Direct);
+        let many =
+            ["--non-masquerade-cidr=172.16.0.0/12,fd00::/8", "--non-masquerade-cidr=192.0.2.0/24"];
+        assert_eq!(config(&many).unwrap().unmasqueraded.len(), 3);
+        assert_eq!(config(&["--routing=cloud"]).unwrap().routing, Routing::Cloud);
+        let text = config(&["--routing=bgp", "--non-masquerade-cidr=ten"]).unwrap_err();
+        let lines = text.lines().map(str::trim).collect::<Vec<_>>();
+        assert_eq!(lines[0], "--routing: \"bgp\" is no mode: want direct, cloud or none");
+        assert!(lines[1].starts_with("--non-masquerade-cidr: "), "{text}");
     }
 }

@@ -22,7 +22,7 @@ use crate::cni_config::{self, Installed};
 use crate::firewall::{self, Table};
 use crate::mtu;
 use crate::ports;
-use crate::routes::{self, Place, Routes};
+use crate::routes::{self, Place, Routes, Routing};
 use crate::segment::Segment;
 use crate::sysctl::{self, Setting};
 use crate::unready::Unready;
@@ -32,6 +32,9 @@ use crate::unready::Unready;
 pub struct Config {
     pub node: String,
     pub cluster_cidrs: Vec<Prefix>,
+    /// Destinations outside of these that see pods' own addresses all the same.
+    pub unmasqueraded: Vec<Prefix>,
+    pub routing: Routing,
     /// In bytes; the smallest of the normal interfaces' where none is given.
     pub mtu: Option<u32>,
     /// Where the plugin keeps leases and records.
@@ -126,11 +129,17 @@ pub fn desired(
         bridge: now.map(|link| link.index),
     };
     let peers = nodes.values().map(Arc::as_ref);
-    let machine = firewall::render_machine(&sources(&ranges, observed), &config.cluster_cidrs);
+    let routes = match config.routing {
+        Routing::Direct => routes::desired(place, peers),
+        // Those of an earlier start in another mode go.
+        Routing::Cloud | Routing::None => Routes::default(),
+    };
+    let inside = [config.cluster_cidrs.as_slice(), &config.unmasqueraded].concat();
+    let machine = firewall::render_machine(&sources(&ranges, observed), &inside);
     Ok(Desired {
         bridge: bridge::desired(&ranges, segment.bridge(), now, &observed.attached),
         sysctls: sysctl::desired(&families, links, &observed.routes, &observed.sysctls),
-        routes: routes::desired(place, peers),
+        routes,
         tables: BTreeMap::from([
             (Table::Machine, machine),
             (Table::Pods, firewall::render_pods(&[])),

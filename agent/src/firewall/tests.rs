@@ -72,6 +72,13 @@ fn overlapping_cluster_cidrs_are_one_element() {
 }
 
 #[test]
+fn nothing_is_masqueraded_where_everything_is_inside() {
+    let sources = prefixes(&["10.244.1.0/24", "fd00:0:0:1::/64"]);
+    let text = render_machine(&sources, &prefixes(&["10.244.0.0/16", "0.0.0.0/0"]));
+    assert!(text.contains("ip6 saddr") && !text.contains("ip saddr"), "{text}");
+}
+
+#[test]
 fn a_table_that_reads_otherwise_is_not_in_force() {
     let applied = || Some(Applied { text: "text".to_owned(), listing: "listing".to_owned() });
     assert_eq!(in_force(applied(), Some("listing")).as_deref(), Some("text"));

@@ -12,6 +12,8 @@ fn config() -> Config {
     Config {
         node: "me".to_owned(),
         cluster_cidrs: vec!["10.244.0.0/16".parse().unwrap(), "fd00::/48".parse().unwrap()],
+        unmasqueraded: Vec::new(),
+        routing: Routing::Direct,
         mtu: None,
         state_dir: PathBuf::from("/run/kubenet"),
     }
@@ -246,6 +248,27 @@ fn an_old_range_with_pods_keeps_its_masquerade() {
     observed.attached.clear();
     assert!(table(&observed).contains("ip saddr { 10.244.9.0/24 }"));
     assert!(complaints(&observed).is_empty());
+}
+
+#[test]
+fn routes_that_are_others_to_make_are_not_ours_and_ours_of_before_go() {
+    let nodes = nodes(&[
+        "me 1 10.244.1.0/24",
+        "b 2 10.244.2.0/24 192.0.2.2",
+        "c 3 10.244.3.0/24 203.0.113.3",
+    ]);
+    let mut observed = bare();
+    let direct = desired(&config(), Some(&nodes), &observed).unwrap();
+    assert_eq!((direct.routes.by_destination.len(), direct.routes.refused.len()), (1, 1));
+    observed.routes.push(route("10.244.2.0/24 via 192.0.2.2 dev 2 proto 107"));
+    for routing in [Routing::Cloud, Routing::None] {
+        let config = Config { routing, ..config() };
+        let desired = desired(&config, Some(&nodes), &observed).unwrap();
+        assert!(complaints(&desired, &observed).is_empty());
+        let steps = plan(&desired, &observed).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(steps[0], "delete route 10.244.2.0/24 via 192.0.2.2 on link 2", "{steps:?}");
+        assert!(!steps.iter().any(|step| step.starts_with("set route")), "{steps:?}");
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ use super::node;
 use super::traffic::Place;
 use crate::machine::{Machine, Paths};
 use crate::round::{Round, Said};
+use crate::routes::Routing;
 use crate::state::{Config, Nodes};
 
 /// A machine with an uplink, in a network namespace of its own.
@@ -48,6 +49,8 @@ impl Lab {
         let config = Config {
             node: "me".to_owned(),
             cluster_cidrs: ["10.244.0.0/16", "fd00::/48"].map(|cidr| cidr.parse().unwrap()).into(),
+            unmasqueraded: Vec::new(),
+            routing: Routing::Direct,
             mtu: None,
             state_dir: files.path().join("state"),
         };
