@@ -40,9 +40,6 @@ const CHANGED: usize = 1000;
 const RATE: u32 = 100;
 const AT_THAT_RATE: usize = 2000;
 
-/// Clusters that a controller is started on.
-const LARGE: [usize; 2] = [20_000, 65_000];
-
 /// Requests of ours under way at once.
 const CONNECTIONS: usize = 20;
 
@@ -67,10 +64,10 @@ struct Bench {
     _switch: Switch,
 }
 
-/// Measures all, in a new lab.
-pub fn run() -> Result<()> {
+/// Measures all in a new lab, at the end starts on clusters of so many Nodes.
+pub fn run(restart_on: &[usize]) -> Result<()> {
     let traces = lab::begin()?;
-    let result = Bench::new(&traces).and_then(|bench| bench.run());
+    let result = Bench::new(&traces).and_then(|bench| bench.run(restart_on));
     traces.end(if result.is_ok() { Logs::Remove } else { Logs::Keep })?;
     result
 }
@@ -86,7 +83,7 @@ impl Bench {
         Ok(Self { api, programs, _switch: switch })
     }
 
-    fn run(&self) -> Result<()> {
+    fn run(&self, restart_on: &[usize]) -> Result<()> {
         self.limit()?;
         let heads = ["time", "CPU s", "VmRSS MB", "RssAnon MB"];
         let heads = [9, 8, 11, 11].iter().zip(heads).map(|(width, head)| format!("{head:>width$}"));
@@ -94,7 +91,7 @@ impl Bench {
         for contender in CONTENDERS {
             self.measure(contender)?;
         }
-        for count in LARGE {
+        for &count in restart_on {
             self.create(0..count, Preset::Yes)?;
             for contender in CONTENDERS {
                 self.restart(contender, count)?.end(Signal::SIGKILL)?;

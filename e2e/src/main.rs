@@ -30,7 +30,11 @@ enum Command {
     /// Time the plugin beside the reference plugins
     Bench,
     /// Time the controller beside kube-controller-manager
-    BenchController,
+    BenchController {
+        /// Numbers of Nodes that a controller is started on, at most 65000
+        #[arg(long, value_delimiter = ',', default_values_t = [20_000, 65_000])]
+        restart_on: Vec<usize>,
+    },
     /// What `bench` runs on a machine of the lab
     #[command(hide = true)]
     BenchInside { reference: PathBuf },
@@ -44,7 +48,7 @@ fn main() -> ExitCode {
         Command::Demo { keep: false } => demo::run(Afterwards::End),
         Command::Test => stages::run(),
         Command::Bench => bench::run(),
-        Command::BenchController => bench_controller::run(),
+        Command::BenchController { restart_on } => bench_controller::run(&restart_on),
         Command::BenchInside { reference } => bench::inside(&reference),
         Command::Down => demo::down(),
     };

@@ -24,7 +24,10 @@ pub(crate) fn same_pod_cidrs(world: &mut World) -> Result<()> {
         let kubenet = play(world, NodeIpam::Kubenet, &script);
         let again = || format!("SCRIPTS={} SEED={first}: {}", number + 1, script.cluster);
         let (theirs, ours) = (kubernetes.with_context(again)?, kubenet.with_context(again)?);
-        compare(&theirs, &ours).with_context(again)?;
+        compare(&theirs.turns, &ours.turns).with_context(again)?;
+        let (counted, of_ours) = (&theirs.counters, &ours.counters);
+        ensure!(counted == of_ours, "{}: {counted:#?}, not {of_ours:#?}", again());
+        let theirs = theirs.turns;
         let nodes = theirs.iter().filter(|turn| matches!(turn.0, Action::Create { .. })).count();
         let full = theirs.iter().filter(|(_, given)| given.values().any(Vec::is_empty)).count();
         let restarts =
@@ -41,7 +44,14 @@ pub(crate) fn same_pod_cidrs(world: &mut World) -> Result<()> {
 /// What was done, and what all Nodes had then.
 type Turn = (Action, Given);
 
-fn play(world: &World, which: NodeIpam, script: &Script) -> Result<Vec<Turn>> {
+/// All that came of a script.
+struct Played {
+    turns: Vec<Turn>,
+    /// What was counted since the last start.
+    counters: Vec<String>,
+}
+
+fn play(world: &World, which: NodeIpam, script: &Script) -> Result<Played> {
     let mut play = Play::begin(&world.api, world.programs.clone(), which, &script.cluster)?;
     let mut turns = Vec::<Turn>::new();
     let mut given = Given::new();
@@ -53,7 +63,7 @@ fn play(world: &World, which: NodeIpam, script: &Script) -> Result<Vec<Turn>> {
         given = play.step(&action).with_context(|| format!("{action:?} after {turns:#?}"))?;
         turns.push((action, given.clone()));
     }
-    Ok(turns)
+    Ok(Played { turns, counters: play.counters()? })
 }
 
 /// Fails at the first step after which they differ.

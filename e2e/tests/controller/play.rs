@@ -117,6 +117,15 @@ impl<'a> Play<'a> {
         })
     }
 
+    /// What it has counted since its start, of each range.
+    pub(crate) fn counters(&self) -> Result<Vec<String>> {
+        let (which, cluster) = (self.which, &self.cluster);
+        self.api.observer.ask(|_| async move {
+            let text = scrape(&which.client()?).await?;
+            Ok(cluster.ranges.iter().map(|(cidr, _)| counters(&text, *cidr)).collect())
+        })
+    }
+
     /// Waits until each Node has podCIDRs or knows that there are none, and all are accounted for.
     pub(crate) fn settled(&mut self) -> Result<Given> {
         let deadline = Instant::now() + PATIENCE;
@@ -187,6 +196,23 @@ fn counted(metrics: &str, cluster: &Cluster) -> Result<Vec<usize>> {
         Ok(format!("{:.0}", share * all).parse()?)
     };
     cluster.ranges.iter().map(counted).collect()
+}
+
+/// Blocks taken, blocks given back, and how many were looked at for how many Nodes.
+fn counters(metrics: &str, cidr: Prefix) -> String {
+    let label = format!("clusterCIDR=\"{cidr}\"");
+    let names = [
+        "cidrs_allocations_total",
+        "cidrs_releases_total",
+        "allocation_tries_per_request_sum",
+        "allocation_tries_per_request_count",
+    ];
+    let values = names.map(|name| {
+        let full = format!("node_ipam_controller_cidrset_{name}");
+        // What never happened need not be there.
+        format!("{name} {}", metric(metrics, &full, &label).unwrap_or(0.0))
+    });
+    format!("{cidr}: {}", values.join(", "))
 }
 
 async fn knows_that_it_waits(client: &Client, node: &Node) -> Result<bool> {
