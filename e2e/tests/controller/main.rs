@@ -2,6 +2,7 @@
 //!
 //! See [`e2e::claims`].
 
+mod cluster_cidrs;
 mod differences;
 mod differential;
 mod events;
@@ -51,6 +52,11 @@ const CLAIMS: &[Claim<World>] = &[
     ("a_version_that_is_gone_misses_nothing", faults::gone),
     ("nothing_is_given_before_a_slow_list_is_there", faults::slow_list),
     ("an_api_server_that_is_killed_loses_no_block", faults::server_restart),
+    ("cluster_cidrs_are_followed_when_their_definition_comes_and_goes", cluster_cidrs::come_and_go),
+    ("the_definition_of_cluster_cidrs_refuses_what_can_not_be_used", cluster_cidrs::refused),
+    ("a_node_gets_blocks_of_the_cluster_cidr_that_its_labels_ask_for", cluster_cidrs::by_labels),
+    ("a_cluster_cidr_says_what_it_has_left_and_what_is_wrong_with_it", cluster_cidrs::status),
+    ("a_cluster_cidr_that_is_deleted_waits_for_its_nodes", cluster_cidrs::deleted),
 ];
 
 fn main() -> ExitCode {
