@@ -44,6 +44,9 @@ pub enum Error {
     /// STATUS: an ADD would fail.
     #[error("{0}")]
     NotReady(String),
+    /// STATUS: an ADD would fail, and pods that there are may be cut off.
+    #[error("{0}")]
+    Limited(String),
     #[error(
         "no address is free in {subnets}: of {total} addresses {} are for no pod, and the other \
          {size} are leased",
@@ -78,6 +81,7 @@ impl Error {
             Self::Config(_) => 7,
             Self::TryLater(_) => 11,
             Self::NotReady(_) => 50,
+            Self::Limited(_) => 51,
             Self::Exhausted { .. } => 100,
             Self::Attached(_) => 101,
             Self::HostPortTaken { .. } => 102,

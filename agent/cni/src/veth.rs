@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use common::attachment::{self, Attachment, AttachmentId};
 use common::conflist::Range;
-use common::names;
+use common::{PerFamily, names};
 use net::link::{Hairpin, Kind, Link, LinkChange, Master, VethSpec};
 use net::route::{Route, RouteChange};
 use net::shaping::Shaping;
@@ -18,6 +18,11 @@ use crate::wait;
 
 /// How long the kernel's work queues may take: microseconds, if it has nothing else to do.
 const KERNEL_LIMIT: Duration = Duration::from_secs(5);
+
+/// What lets the kernel announce addresses, by gratuitous ARP and by unsolicited neighbour
+/// advertisements (Documentation/networking/ip-sysctl.rst).
+const ANNOUNCED: PerFamily<[&str; 2]> =
+    PerFamily { v4: ["ipv4", "arp_notify"], v6: ["ipv6", "ndisc_notify"] };
 
 /// What ADD makes of a veth pair.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +84,10 @@ impl Plan<'_> {
             }
             made => made?,
         };
-        let mut inside = inside(self.netns, Netlink::open)??;
+        let mut inside = inside(self.netns, || {
+            self.permit_announcements();
+            Netlink::open()
+        })??;
         let enabled = LinkChange { up: Some(true), ..LinkChange::default() };
         inside.set_link(veth.container, &enabled)?;
         for &address in &record.addresses {
@@ -100,7 +108,22 @@ impl Plan<'_> {
         await_carrier(host, &record.host_link)?;
         await_carrier(host, &record.bridge)?;
         self.ranges.iter().try_for_each(|range| await_address(host, range.gateway))?;
-        record.addresses.iter().try_for_each(|&address| await_address(&mut inside, address))
+        record.addresses.iter().try_for_each(|&address| await_address(&mut inside, address))?;
+        // A change of the MAC address is announced, also one to what it is: neighbours may know an
+        // address by that of the pod that had it last.
+        let announced = LinkChange { mac: Some(self.mac), ..LinkChange::default() };
+        Ok(inside.set_link(veth.container, &announced)?)
+    }
+
+    /// In the container's namespace. A pod whose addresses are not announced is reached a little later.
+    fn permit_announcements(&self) {
+        for range in self.ranges {
+            let [family, setting] = ANNOUNCED[range.subnet.family()];
+            let key = format!("net/{family}/conf/{}/{setting}", self.record.ifname);
+            if let Err(error) = Sysctl::default().write(&key, "1") {
+                eprintln!("kubenet: cannot write {key} in the container: {error}");
+            }
+        }
     }
 
     /// Also where the runtime has turned IPv6 off in the namespace: the network has it, so has the pod.

@@ -10,14 +10,19 @@ use crate::bridge;
 use crate::error::Error;
 use crate::request::Config;
 use crate::state::{Lock, try_lock};
+use crate::veth;
 
 pub(crate) fn status(config: &Config) -> Result<(), Error> {
-    let cleaning = cleaning(&config.state_dir);
-    if let Some(reason) = cleaning.or_else(|| agents_reason(&config.state_dir)) {
-        return Err(Error::NotReady(reason));
-    }
     let mut netlink = Netlink::open()?;
-    bridge::find(&mut netlink, config)?.map(drop).map_err(Error::NotReady)
+    let of_bridge = bridge::find(&mut netlink, config)?.err();
+    let limited = of_bridge.is_some() && !veth::living(&mut netlink)?.is_empty();
+    let told = cleaning(&config.state_dir).or_else(|| agents_reason(&config.state_dir));
+    let reasons = [told, of_bridge].into_iter().flatten().collect::<Vec<_>>().join(": ");
+    match reasons {
+        none if none.is_empty() => Ok(()),
+        reasons if limited => Err(Error::Limited(reasons)),
+        reasons => Err(Error::NotReady(reasons)),
+    }
 }
 
 /// What whoever is removing kubenet from this machine has to say, if anybody is.

@@ -1,12 +1,14 @@
 //! What a runtime asks for by capabilities and `CNI_ARGS`: addresses, ranges, a MAC address, DNS.
 
 use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use common::attachment::Attachment;
 use net::{Netlink, Netns};
 use serde_json::{Value, json};
 
-use crate::lab::{Call, Host, IPV4, IPV6, Outcome, call, pod, round_trip};
+use crate::lab::{Call, Host, IPV4, IPV6, Outcome, call, command, pod, round_trip};
 
 fn add(host: &Host, id: &str, pod: &Netns, runtime: &Value) -> Outcome {
     host.call("ADD", id, Some(pod), &host.conf(&json!({ "runtimeConfig": runtime })))
@@ -143,6 +145,37 @@ fn a_mac_that_another_has_is_refused() {
     drop(first);
     host.await_death("c1");
     add(&host, "c2", &pod(), &asked).result();
+}
+
+/// What the neighbours on the segment know of an address.
+fn neighbours(netns: &Netns) -> String {
+    let listing = netns.run(|| command(Path::new("ip")).arg("neigh").output().unwrap()).unwrap();
+    String::from_utf8(listing.stdout).unwrap()
+}
+
+#[test]
+fn an_address_that_is_used_again_is_announced() {
+    let (host, peer) = (Host::new(&[IPV4, IPV6]), pod());
+    host.add("peer", &peer).result();
+    let ips = ["10.244.1.77", "fd00:10:244:1::77"];
+    let asked = |mac: &str| json!({ "ips": ips, "mac": mac });
+    let (first, second) = (pod(), pod());
+    let (old, new) = ("02:00:5e:10:00:01", "02:00:5e:10:00:02");
+    let addresses = add(&host, "c1", &first, &asked(old)).addresses();
+    for netns in [&host.netns, &peer] {
+        for &address in &addresses {
+            round_trip(netns, &first, address);
+        }
+        assert_eq!(neighbours(netns).matches(old).count(), 2, "{}", neighbours(netns));
+    }
+    host.del("c1").succeeded();
+    add(&host, "c2", &second, &asked(new)).result();
+    // Nobody sends anything, so nobody asks.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while [&host.netns, &peer].iter().any(|netns| neighbours(netns).matches(new).count() < 2) {
+        let known = [neighbours(&host.netns), neighbours(&peer)];
+        assert!(Instant::now() < deadline, "neighbours know the old address: {known:?}");
+    }
 }
 
 #[test]

@@ -26,6 +26,21 @@ fn a_bridge_that_is_not_ready_is_named() {
 }
 
 #[test]
+fn pods_that_may_be_cut_off_are_told_from_pods_to_come() {
+    let (mut host, pod) = (Host::new(&[IPV4]), crate::lab::pod());
+    host.add("c1", &pod).result();
+    fs::write(host.file("reason"), "the uplink is gone").unwrap();
+    let lock = File::create(host.file("agent.lock")).unwrap();
+    lock.lock().unwrap();
+    status(&host).failed(50, &["the uplink is gone"]);
+    let cbr0 = host.netlink.link("cbr0").unwrap().unwrap().index;
+    host.netlink.delete_link(cbr0).unwrap();
+    status(&host).failed(51, &["the uplink is gone: bridge cbr0 is missing"]);
+    host.del("c1").succeeded();
+    status(&host).failed(50, &["the uplink is gone: bridge cbr0 is missing"]);
+}
+
+#[test]
 fn the_agents_reason_counts_while_the_agent_lives() {
     let host = Host::new(&[IPV4]);
     fs::write(host.file("reason"), "br_netfilter is not loaded\n").unwrap();
