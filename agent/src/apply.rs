@@ -9,6 +9,7 @@ use common::names;
 use net::NetError;
 use net::link::{LinkChange, Master};
 use net::nft::NftError;
+use net::program::{Call, ProgramError};
 use net::route::RouteChange;
 
 use crate::machine::Machine;
@@ -29,6 +30,9 @@ const PRIVATE: u32 = 0o600;
 /// How long to wait for plugins, which write a record and its elements in milliseconds.
 const PLUGIN_AT_WORK: Duration = Duration::from_secs(1);
 
+/// How long an exec plugin may take for its `init`.
+const INIT: Duration = Duration::from_mins(1);
+
 /// How often a table is applied for a listing of it alone.
 const LISTINGS: usize = 3;
 
@@ -46,6 +50,8 @@ pub enum ApplyError {
     Nft(#[from] NftError),
     #[error("a plugin has been writing to it for {} s", PLUGIN_AT_WORK.as_secs())]
     PluginAtWork,
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     #[error("cannot write {path}")]
     File { path: String, source: io::Error },
     #[error("cannot read {path}")]
@@ -196,13 +202,19 @@ impl Machine {
         Ok(net::nft::apply(&firewall::render_pods(&records.attachments))?)
     }
 
-    fn apply_runtime(&self, step: &cni_config::Step) -> Result<(), ApplyError> {
+    fn apply_runtime(&mut self, step: &cni_config::Step) -> Result<(), ApplyError> {
         match step {
             cni_config::Step::InstallPlugin(name) => {
                 let program = fs::read(&self.paths.plugin).map_err(|source| {
                     ApplyError::Plugin { path: self.paths.plugin.display().to_string(), source }
                 })?;
                 write(&self.paths.bin, name, &program, PROGRAM)
+            }
+            cni_config::Step::Init(program) => {
+                let call = Call { program, arguments: &["init"], input: "", timeout: INIT };
+                call.run()?;
+                self.initialised = true;
+                Ok(())
             }
             cni_config::Step::WriteConflist(text) => {
                 write(&self.paths.conf, names::CONFLIST, text.as_bytes(), READABLE)

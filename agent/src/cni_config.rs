@@ -3,18 +3,26 @@
 //! The configuration is the last thing to be written, because a runtime that sees it starts pods.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use common::conflist::{Capabilities, Conflist, PluginConfig, Range};
+use common::conflist::{Capabilities, Conflist, ExecConfig, PluginConfig, Range};
 use common::names;
-use serde_json::Value;
+use serde::Serialize;
 
+use crate::mode::{ExecPlugin, Runtime};
+use crate::others;
 use crate::segment::Segment;
 use crate::state;
 
-/// The names by which the plugin is installed. `loopback` first: what equals the plugin that is
-/// installed is known to be ours, which can't be seen any more once that is replaced.
-pub const PLUGINS: [&str; 2] = [names::LOOPBACK_PLUGIN, names::PLUGIN];
+/// What the container runtime should find of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Names under which the plugin is installed.
+    pub plugins: &'static [&'static str],
+    pub conflist: String,
+    /// A program that is told of each start of the agent, before any pod.
+    pub init: Option<PathBuf>,
+}
 
 /// A plugin's file in the runtime's folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,16 +40,15 @@ pub enum Installed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     InstallPlugin(&'static str),
+    /// Runs this program, which speaks kubelet's exec protocol.
+    Init(PathBuf),
     WriteConflist(String),
 }
 
-/// The configuration as text.
-pub fn render(ranges: &[Range], segment: Segment, state_dir: &Path) -> String {
-    let list = Conflist {
-        cni_version: "1.0.0".to_owned(),
-        cni_versions: ["0.3.1", "0.4.0", "1.0.0", "1.1.0"].map(str::to_owned).to_vec(),
-        name: names::PLUGIN.to_owned(),
-        plugins: vec![PluginConfig {
+impl Offer {
+    /// Pods on cbr0.
+    pub fn kubenet(ranges: &[Range], segment: Segment, state_dir: &Path) -> Self {
+        let plugin = PluginConfig {
             plugin: names::PLUGIN.to_owned(),
             capabilities: Capabilities {
                 port_mappings: true,
@@ -57,23 +64,54 @@ pub fn render(ranges: &[Range], segment: Segment, state_dir: &Path) -> String {
             hairpin: state::HAIRPIN,
             ranges: ranges.to_vec(),
             state_dir: state_dir.display().to_string(),
-        }],
+        };
+        let plugins = Runtime::Kubenet.plugins();
+        Self { plugins, conflist: render(names::PLUGIN, plugin), init: None }
+    }
+
+    /// Pods that `plugin` wires.
+    pub fn exec(plugin: &ExecPlugin, state_dir: &Path) -> Self {
+        let config = ExecConfig {
+            plugin: names::EXEC_PLUGIN.to_owned(),
+            program: plugin.program.display().to_string(),
+            state_dir: state_dir.display().to_string(),
+        };
+        Self {
+            plugins: Runtime::Exec(plugin.clone()).plugins(),
+            conflist: render(names::EXEC_PLUGIN, config),
+            init: Some(plugin.program.clone()),
+        }
+    }
+
+    /// Plugins that are to be installed, and whether one is to be told of the start.
+    pub fn plan_plugins(
+        &self,
+        installed: &[(&'static str, Installed)],
+        initialised: bool,
+    ) -> Vec<Step> {
+        let wanted = installed.iter().filter(|(name, installed)| match installed {
+            Installed::Missing | Installed::Outdated => self.plugins.contains(name),
+            Installed::Current | Installed::Foreign => false,
+        });
+        let install = wanted.map(|&(name, _)| Step::InstallPlugin(name));
+        let init = self.init.iter().filter(|_| !initialised).cloned().map(Step::Init);
+        install.chain(init).collect()
+    }
+
+    /// The configuration, if it differs from `now`.
+    pub fn plan_conflist(&self, now: Option<&str>) -> Option<Step> {
+        (now != Some(&self.conflist)).then(|| Step::WriteConflist(self.conflist.clone()))
+    }
+}
+
+fn render(name: &str, plugin: impl Serialize) -> String {
+    let list = Conflist {
+        cni_version: "1.0.0".to_owned(),
+        cni_versions: ["0.3.1", "0.4.0", "1.0.0", "1.1.0"].map(str::to_owned).to_vec(),
+        name: name.to_owned(),
+        plugins: vec![plugin],
     };
     format!("{:#}\n", serde_json::json!(list))
-}
-
-/// Plugins that are to be installed.
-pub fn plan_plugins(installed: &[(&'static str, Installed)]) -> Vec<Step> {
-    let wanted = installed.iter().filter(|(_, installed)| match installed {
-        Installed::Missing | Installed::Outdated => true,
-        Installed::Current | Installed::Foreign => false,
-    });
-    wanted.map(|&(name, _)| Step::InstallPlugin(name)).collect()
-}
-
-/// The configuration, if it differs.
-pub fn plan_conflist(desired: &str, now: Option<&str>) -> Option<Step> {
-    (now != Some(desired)).then(|| Step::WriteConflist(desired.to_owned()))
 }
 
 /// Whether `now` sends pods to other ranges than `ranges`: it has to go before the bridge changes.
@@ -83,17 +121,9 @@ pub fn names_other_ranges(now: Option<&str>, ranges: &[Range]) -> bool {
 }
 
 /// Whether a runtime takes the file `name` with this `text` rather than ours: the first by name that
-/// makes sense, as libcni (`ConfFiles` in libcni/api.go) and containerd read the folder.
+/// makes sense.
 pub fn takes_precedence(name: &str, text: &str) -> bool {
-    let Some((_, extension @ ("conf" | "conflist" | "json"))) = name.rsplit_once('.') else {
-        return false;
-    };
-    let Ok(config) = serde_json::from_str::<Value>(text) else { return false };
-    let usable = match extension {
-        "conflist" => config["plugins"].as_array().is_some_and(|plugins| !plugins.is_empty()),
-        _ => config["type"].is_string(),
-    };
-    name < names::CONFLIST && usable
+    name < names::CONFLIST && others::plugins(name, text).is_ok()
 }
 
 impl Step {
@@ -101,6 +131,7 @@ impl Step {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::InstallPlugin(_) => "plugin",
+            Self::Init(_) => "init",
             Self::WriteConflist(_) => "conflist",
         }
     }
@@ -110,6 +141,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InstallPlugin(name) => write!(f, "install plugin {name}"),
+            Self::Init(program) => write!(f, "run {} init", program.display()),
             Self::WriteConflist(_) => write!(f, "write {}", names::CONFLIST),
         }
     }
@@ -122,20 +154,38 @@ mod tests {
 
     fn rendered(ranges: &[&str]) -> String {
         let ranges = ranges.iter().map(|text| range(text)).collect::<Vec<_>>();
-        render(&ranges, Segment::of(1500, []), Path::new("/run/kubenet"))
+        Offer::kubenet(&ranges, Segment::of(1500, []), Path::new("/run/kubenet")).conflist
     }
 
     #[test]
     fn the_conflist_reads_as_it_should() {
         golden("10-kubenet.conflist", &rendered(&["10.244.1.0/24", "fd00:0:0:1::/64"]));
+        golden("exec.conflist", &exec().conflist);
+    }
+
+    fn exec() -> Offer {
+        let plugin = ExecPlugin { name: "a/sdn".to_owned(), program: "/exec/a~sdn/sdn".into() };
+        Offer::exec(&plugin, Path::new("/run/kubenet"))
+    }
+
+    #[test]
+    fn an_exec_plugin_is_told_of_the_start_before_any_pod() {
+        let installed = [("loopback", Installed::Current), ("kubenet-exec", Installed::Missing)];
+        let texts = |initialised| {
+            let steps = exec().plan_plugins(&installed, initialised);
+            steps.iter().map(Step::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(texts(false), ["install plugin kubenet-exec", "run /exec/a~sdn/sdn init"]);
+        assert_eq!(texts(true), ["install plugin kubenet-exec"]);
     }
 
     #[test]
     fn only_another_conflist_is_written() {
-        let text = rendered(&["10.244.1.0/24"]);
-        assert_eq!(plan_conflist(&text, Some(&text)), None);
-        assert_eq!(plan_conflist(&text, None), Some(Step::WriteConflist(text.clone())));
-        assert!(plan_conflist(&text, Some("{}")).is_some());
+        let offer = exec();
+        assert_eq!(offer.plan_conflist(Some(&offer.conflist)), None);
+        let written = Step::WriteConflist(offer.conflist.clone());
+        assert_eq!(offer.plan_conflist(None), Some(written));
+        assert!(offer.plan_conflist(Some("{}")).is_some());
     }
 
     #[test]
@@ -145,6 +195,7 @@ mod tests {
         assert!(names_other_ranges(Some(&text), &[range("10.244.2.0/24")]));
         assert!(!names_other_ranges(None, &[range("10.244.2.0/24")]));
         assert!(!names_other_ranges(Some("no JSON"), &[range("10.244.2.0/24")]));
+        assert!(names_other_ranges(Some(&exec().conflist), &[range("10.244.2.0/24")]));
     }
 
     #[test]
@@ -169,7 +220,8 @@ mod tests {
     fn somebody_elses_loopback_stays() {
         use Installed::{Current, Foreign, Missing, Outdated};
         let check = |loopback, kubenet, expected: &[&'static str]| {
-            let steps = plan_plugins(&[("loopback", loopback), ("kubenet", kubenet)]);
+            let offer = Offer::kubenet(&[], Segment::of(1500, []), Path::new("/run/kubenet"));
+            let steps = offer.plan_plugins(&[("loopback", loopback), ("kubenet", kubenet)], false);
             let expected = expected.iter().map(|name| Step::InstallPlugin(name));
             assert_eq!(steps, expected.collect::<Vec<_>>());
         };

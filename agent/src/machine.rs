@@ -20,8 +20,10 @@ pub struct Paths {
     pub sysctl: PathBuf,
     /// Leases, records, locks.
     pub state: PathBuf,
-    /// Where the runtime looks for plugins.
+    /// Where the runtime looks for plugins, and ours is installed.
     pub bin: PathBuf,
+    /// Where else it looks for plugins.
+    pub other_bins: Vec<PathBuf>,
     /// Where the runtime looks for network configurations.
     pub conf: PathBuf,
     /// The plugin's program to install.
@@ -46,6 +48,8 @@ pub struct Machine {
     pub(crate) reaper: Reaper,
     /// What nft said last, as long as the ruleset is of the same generation.
     pub(crate) ruleset: Option<Ruleset>,
+    /// Whether the plugin that ours adapts was told that the agent has started.
+    pub(crate) initialised: bool,
 }
 
 /// What is to be known of the nft ruleset in one of its generations.
@@ -66,12 +70,18 @@ impl Machine {
             reaper: Reaper::open(&paths.state)?,
             sysctl: Sysctl::at(&paths.sysctl),
             ruleset: None,
+            initialised: false,
             paths,
         })
     }
 }
 
 impl Paths {
+    /// All folders where the runtime looks for plugins.
+    pub fn bins(&self) -> impl Iterator<Item = &Path> {
+        [&self.bin].into_iter().chain(&self.other_bins).map(PathBuf::as_path)
+    }
+
     pub fn conflist(&self) -> PathBuf {
         self.conf.join(names::CONFLIST)
     }

@@ -3,10 +3,12 @@
 //! What was known last is kept in a file, so that an agent that starts while the API server is away
 //! goes on with it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::Prefix;
 use common::node::NodeView;
 use futures::StreamExt;
 use kube::Client;
@@ -64,6 +66,21 @@ pub fn kept(path: &Path) -> Latest {
     let kept = kept.inspect_err(|error| warn!(%error, "the last known Nodes make no sense"));
     let nodes = kept.ok()?.into_iter().map(|node| (node.name.clone(), Arc::new(node)));
     Some(Arc::new(nodes.collect()))
+}
+
+/// The Node `name` with these podCIDRs, and no other.
+pub fn alone(name: &str, pod_cidrs: &[Prefix]) -> Nodes {
+    let node = NodeView {
+        name: name.to_owned(),
+        uid: String::new(),
+        created: 0,
+        terminating: false,
+        pod_cidrs: pod_cidrs.iter().map(Prefix::to_string).collect(),
+        labels: BTreeMap::new(),
+        internal_ips: Vec::new(),
+        network_unavailable: None,
+    };
+    Nodes::from([(name.to_owned(), Arc::new(node))])
 }
 
 /// Keeps what is published at `path`, for ever.

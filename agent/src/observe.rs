@@ -1,17 +1,20 @@
 //! Reads the machine: kernel and files to [`Observed`]. It changes nothing and decides nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use common::names;
 use net::NetError;
 use net::nft::NftError;
 
-use crate::cni_config::{Installed, PLUGINS, takes_precedence};
+use crate::cni_config::{Installed, takes_precedence};
 use crate::firewall::{self, Applied, Table};
-use crate::machine::{Machine, Paths, Ruleset};
+use crate::machine::{Machine, Paths, Records, Ruleset};
+use crate::mode::{Mode, Runtime};
+use crate::others::{ConfigFile, Others};
 use crate::state::Observed;
 use crate::sysctl;
 
@@ -27,33 +30,71 @@ pub enum ObserveError {
 }
 
 impl Machine {
-    /// The machine as it is now.
-    pub fn observe(&mut self) -> Result<Observed, ObserveError> {
+    /// The machine as it is now, as far as `mode` has anything to do with it.
+    pub fn observe(&mut self, mode: &Mode) -> Result<Observed, ObserveError> {
         let links = self.netlink.links()?;
         let addresses = self.netlink.addresses()?;
         let routes = self.netlink.routes()?;
-        let ruleset = self.ruleset()?;
-        let mut tables = BTreeMap::new();
-        for table in Table::BOTH {
-            let listing = ruleset.listings.get(&table);
-            let text = in_force(&self.paths, table, listing.map(String::as_str))?;
-            tables.extend(text.map(|text| (table, text)));
-        }
-        let records = at(&self.paths.state, self.paths.records())?;
-        let conflist = net::file::read(&self.paths.conflist()).unwrap_or(None);
-        Ok(Observed {
+        let mut observed = Observed {
             sysctls: self.settings(sysctl::watched(&links, &routes))?,
-            recorded: records.attachments.iter().filter_map(|record| record.id().ok()).collect(),
-            attached: records.attachments.into_iter().flat_map(|record| record.addresses).collect(),
-            dropping: ruleset.dropping,
-            earlier: at(&self.paths.conf, earlier(&self.paths.conf))?,
-            unreadable: records.unreadable,
-            plugins: plugins(&self.paths),
-            conflist: conflist.map(|text| String::from_utf8_lossy(&text).into_owned()),
+            plugins: plugins(&self.paths, mode.runtime.plugins()),
+            initialised: self.initialised,
             links,
             addresses,
             routes,
-            tables,
+            ..Observed::default()
+        };
+        if mode.bridge {
+            self.observe_bridge(&mut observed)?;
+        }
+        match mode.runtime {
+            Runtime::Nothing => {}
+            Runtime::Others => observed.others = Some(self.others()?),
+            Runtime::Kubenet | Runtime::Exec(_) => {
+                let conflist = net::file::read(&self.paths.conflist()).unwrap_or(None);
+                let text = conflist.map(|text| String::from_utf8_lossy(&text).into_owned());
+                observed.conflist = text;
+                observed.earlier = at(&self.paths.conf, earlier(&self.paths.conf))?;
+            }
+        }
+        Ok(observed)
+    }
+
+    /// What matters where cbr0 is ours.
+    fn observe_bridge(&mut self, observed: &mut Observed) -> Result<(), ObserveError> {
+        let ruleset = self.ruleset()?;
+        for table in Table::BOTH {
+            let listing = ruleset.listings.get(&table);
+            let text = in_force(&self.paths, table, listing.map(String::as_str))?;
+            observed.tables.extend(text.map(|text| (table, text)));
+        }
+        observed.dropping = ruleset.dropping;
+        let Records { attachments, unreadable } = at(&self.paths.state, self.paths.records())?;
+        observed.recorded = attachments.iter().filter_map(|record| record.id().ok()).collect();
+        observed.attached = attachments.into_iter().flat_map(|record| record.addresses).collect();
+        observed.unreadable = unreadable;
+        Ok(())
+    }
+
+    fn others(&self) -> Result<Others, ObserveError> {
+        let conf = &self.paths.conf;
+        let names = at(conf, file_names(conf))?;
+        let files = names.into_iter().map(|name| {
+            // A runtime skips what it can't read.
+            let text = fs::read_to_string(conf.join(&name)).unwrap_or_default();
+            ConfigFile { name, text }
+        });
+        let mut programs = BTreeSet::new();
+        for bin in self.paths.bins() {
+            let names = at(bin, file_names(bin))?;
+            programs.extend(names.into_iter().filter(|name| is_program(&bin.join(name))));
+        }
+        let bins = self.paths.bins().map(|bin| bin.display().to_string());
+        Ok(Others {
+            files: files.collect(),
+            programs,
+            conf: conf.display().to_string(),
+            bins: bins.collect::<Vec<_>>().join(", "),
         })
     }
 
@@ -115,37 +156,51 @@ pub(crate) fn listing(table: Table) -> Result<Option<String>, NftError> {
 
 /// The files that a runtime takes rather than our configuration.
 fn earlier(conf: &Path) -> io::Result<Vec<String>> {
-    let entries = match conf.read_dir() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-    let mut names = names.collect::<io::Result<Vec<_>>>()?;
+    let mut names = file_names(conf)?;
     names.retain(|name| {
         // A runtime follows symbolic links, and skips what it can't read.
         let text = || fs::read_to_string(conf.join(name)).unwrap_or_default();
         name.as_str() < names::CONFLIST && takes_precedence(name, &text())
     });
+    Ok(names)
+}
+
+/// The names in a folder in their order; none if there is no such folder.
+fn file_names(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = match folder.read_dir() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let mut names = names.collect::<io::Result<Vec<_>>>()?;
     names.sort();
     Ok(names)
 }
 
+fn is_program(path: &Path) -> bool {
+    const ANY_EXECUTE: u32 = 0o111;
+    fs::metadata(path)
+        .is_ok_and(|file| file.is_file() && file.permissions().mode() & ANY_EXECUTE != 0)
+}
+
 /// A file that can't be read is as good as none: the step that replaces it names what is wrong.
-fn plugins(paths: &Paths) -> Vec<(&'static str, Installed)> {
+pub(crate) fn plugins(paths: &Paths, wanted: &[&'static str]) -> Vec<(&'static str, Installed)> {
     let same = |path: &Path, other: &Path| same_content(path, other).unwrap_or(None);
-    let ours = paths.bin.join(names::PLUGIN);
+    let is_ours = |name: &str| name != names::LOOPBACK_PLUGIN;
+    let ours = wanted.iter().filter(|name| is_ours(name)).map(|name| paths.bin.join(name));
+    let ours = ours.collect::<Vec<_>>();
     let installed = |name| {
         let path = paths.bin.join(name);
         match same(&path, &paths.plugin) {
             None => Installed::Missing,
             Some(true) => Installed::Current,
-            Some(false) if name == names::PLUGIN || same(&path, &ours) == Some(true) => {
+            Some(false) if is_ours(name) || ours.iter().any(|o| same(&path, o) == Some(true)) => {
                 Installed::Outdated
             }
             Some(false) => Installed::Foreign,
         }
     };
-    PLUGINS.map(|name| (name, installed(name))).into()
+    wanted.iter().map(|&name| (name, installed(name))).collect()
 }
 
 /// Whether both files have the same content; none if there is no file at `path`.

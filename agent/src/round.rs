@@ -69,7 +69,8 @@ impl Machine {
             Err(unready) => (Outcome::default(), Err(unready)),
         };
         // An error of its own says more than that nobody could be told of it.
-        let told = self.tell(&verdict).map_err(|error| failed("tell the plugin", &error));
+        let told = if config.mode.runtime.is_ours() { self.tell(&verdict) } else { Ok(()) };
+        let told = told.map_err(|error| failed("tell the plugin", &error));
         let verdict = verdict.and(told);
         said.verdict(&verdict);
         let Outcome { made, settings, watched, .. } = outcome;
@@ -86,8 +87,9 @@ impl Machine {
         if self.paths.cleaning().exists() {
             return Err(Unready::CleaningUp);
         }
-        let observed =
-            self.observe().map_err(|error| Unready::Unseen(Chain(&error).to_string()))?;
+        let observed = self
+            .observe(&config.mode)
+            .map_err(|error| Unready::Unseen(Chain(&error).to_string()))?;
         self.reaper.complete();
         self.reaper.remove_dead(&observed.links);
         let desired = state::desired(config, nodes, &observed)?;

@@ -3,13 +3,20 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use common::{Family, Prefix, names};
+use common::{Prefix, names};
 use process::serve::{Addresses, ServeFlags};
 use process::settings::{Mistakes, Shared, SharedFlags};
 
 use crate::machine::Paths;
+use crate::mode::Mode;
 use crate::mtu;
 use crate::state::Config;
+
+mod mode_flags;
+
+use mode_flags::{ModeFlags, one_of_each_family};
+
+pub use mode_flags::Source;
 
 /// kubenet-agent: one machine's part of the pod network.
 #[derive(Clone, Debug, Parser)]
@@ -21,11 +28,15 @@ pub struct Flags {
     #[command(flatten)]
     serve: ServeFlags,
 
-    /// Name of the Node that this machine is
+    #[command(flatten)]
+    mode: ModeFlags,
+
+    /// Name of the Node that this machine is; without it no API server is asked
     #[arg(long, env = "NODE_NAME", value_name = "NAME", default_value = "")]
     node_name: String,
 
-    /// Pod addresses of the whole cluster, one CIDR for each family: what is not masqueraded
+    /// Pod addresses of the whole cluster, one CIDR for each family: what is not masqueraded; with
+    /// --pod-cidr it may be left out where there is one machine
     #[arg(long, value_name = "CIDR[,CIDR]", value_delimiter = ',')]
     cluster_cidr: Vec<String>,
 
@@ -50,9 +61,9 @@ pub struct Flags {
 /// Where the machine's files are.
 #[derive(Clone, Debug, clap::Args)]
 pub struct FolderFlags {
-    /// Folder where the container runtime looks for plugins
-    #[arg(long, value_name = "DIR", default_value = names::CNI_BIN_DIR)]
-    cni_bin_dir: PathBuf,
+    /// Folders where the container runtime looks for plugins; ours is installed in the first
+    #[arg(long, value_name = "DIR[,DIR]", default_value = names::CNI_BIN_DIR, value_delimiter = ',')]
+    cni_bin_dir: Vec<PathBuf>,
 
     /// Folder where the container runtime looks for network configurations
     #[arg(long, value_name = "DIR", default_value = names::CNI_CONF_DIR)]
@@ -76,6 +87,7 @@ pub struct FolderFlags {
 pub struct Settings {
     pub shared: Shared,
     pub config: Config,
+    pub source: Source,
     pub paths: Paths,
     /// Where health and metrics are answered.
     pub addresses: Addresses,
@@ -87,10 +99,9 @@ impl Flags {
         let mut mistakes = Mistakes::default();
         let shared = self.shared.check(&mut mistakes);
         let addresses = self.serve.check(names::AGENT_PORT, &mut mistakes);
-        if self.node_name.is_empty() {
-            mistakes.add("--node-name", "name the Node that this machine is, here or in NODE_NAME");
-        }
-        let cluster_cidrs = cluster_cidrs(&self.cluster_cidr, &mut mistakes);
+        let mode = self.mode.mode(&mut mistakes);
+        let source = self.mode.source(&mode, &self.node_name, &mut mistakes);
+        let cluster_cidrs = cluster_cidrs(&self.cluster_cidr, &mode, &source, &mut mistakes);
         let mtu = pod_mtu(&self.network_plugin_mtu, &cluster_cidrs, &mut mistakes);
         let routing = mistakes.keep("--routing", self.routing.parse()).unwrap_or_default();
         let unmasqueraded = self.non_masquerade_cidr.iter();
@@ -98,41 +109,55 @@ impl Flags {
         let unmasqueraded =
             unmasqueraded.filter_map(|cidr| mistakes.keep("--non-masquerade-cidr", cidr)).collect();
         let paths = self.folders.paths();
-        if !paths.plugin.is_file() {
+        if mode.runtime.is_ours() && !paths.plugin.is_file() {
             let text = format!("there is no plugin to install at {}", paths.plugin.display());
             mistakes.add("--plugin", text);
         }
-        let state_dir = paths.state.clone();
-        let config =
-            Config { node: self.node_name, cluster_cidrs, unmasqueraded, routing, mtu, state_dir };
-        mistakes.or(Some(Settings { shared, config, paths, addresses }))
+        let config = Config {
+            mode,
+            node: self.node_name,
+            cluster_cidrs,
+            unmasqueraded,
+            routing,
+            mtu,
+            state_dir: paths.state.clone(),
+        };
+        mistakes.or(Some(Settings { shared, config, source, paths, addresses }))
     }
 }
 
 impl FolderFlags {
     pub fn paths(self) -> Paths {
         let beside = || Some(std::env::current_exe().ok()?.with_file_name(names::PLUGIN));
+        let mut bins = self.cni_bin_dir.into_iter();
         Paths {
             sysctl: self.sysctl_dir,
             state: self.state_dir,
-            bin: self.cni_bin_dir,
+            bin: bins.next().unwrap_or_default(),
+            other_bins: bins.collect(),
             conf: self.cni_conf_dir,
             plugin: self.plugin.or_else(beside).unwrap_or_default(),
         }
     }
 }
 
-fn cluster_cidrs(texts: &[String], mistakes: &mut Mistakes) -> Vec<Prefix> {
+fn cluster_cidrs(
+    texts: &[String],
+    mode: &Mode,
+    source: &Source,
+    mistakes: &mut Mistakes,
+) -> Vec<Prefix> {
     let parsed = texts.iter().map(|text| Prefix::parse_masking(text.trim()));
     let cidrs = parsed.filter_map(|cidr| mistakes.keep("--cluster-cidr", cidr)).collect::<Vec<_>>();
-    if texts.is_empty() {
-        mistakes
-            .add("--cluster-cidr", "give the pod addresses of the cluster, as in 10.244.0.0/16");
-    }
-    for family in Family::BOTH {
-        if cidrs.iter().filter(|cidr| cidr.family() == family).count() > 1 {
-            mistakes.add("--cluster-cidr", format!("give at most one CIDR of {family}"));
+    one_of_each_family("--cluster-cidr", &cidrs, mistakes);
+    match source {
+        // What pods say to each other is not masqueraded, also where they are all there is.
+        Source::Flags(own) if texts.is_empty() => return own.clone(),
+        Source::Cluster if texts.is_empty() && mode.bridge => {
+            let missing = "give the pod addresses of the cluster, as in 10.244.0.0/16";
+            mistakes.add("--cluster-cidr", missing);
         }
+        _ => {}
     }
     cidrs
 }
@@ -148,68 +173,4 @@ fn pod_mtu(text: &str, cluster_cidrs: &[Prefix], mistakes: &mut Mistakes) -> Opt
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::routes::Routing;
-
-    fn settings(arguments: &[&str]) -> Result<Settings, String> {
-        let program = [names::AGENT, "--plugin=/proc/self/exe"];
-        let flags = Flags::try_parse_from(program.iter().chain(arguments)).unwrap();
-        flags.check().map_err(|mistakes| mistakes.to_string())
-    }
-
-    #[test]
-    fn good_flags_are_settings() {
-        let arguments = ["--node-name=n1", "--cluster-cidr=10.244.0.0/16,fd00::/48"];
-        let Settings { config, paths, .. } = settings(&arguments).unwrap();
-        assert_eq!((config.node.as_str(), config.mtu), ("n1", None));
-        assert_eq!(config.cluster_cidrs.len(), 2);
-        assert_eq!(paths.conflist(), PathBuf::from("/etc/cni/net.d/10-kubenet.conflist"));
-        assert_eq!(paths.bin, PathBuf::from("/opt/cni/bin"));
-        assert_eq!((config.state_dir, paths.sysctl), ("/run/kubenet".into(), "/proc/sys".into()));
-    }
-
-    #[test]
-    fn all_mistakes_are_named_at_once() {
-        let text = settings(&[
-            "--node-name=",
-            "--cluster-cidr=10.244.0.0/16,10.0.0.0/8,fd00::/200",
-            "--network-plugin-mtu=100",
-        ])
-        .unwrap_err();
-        let lines = text.lines().map(str::trim).collect::<Vec<_>>();
-        assert_eq!(
-            lines,
-            [
-                "--node-name: name the Node that this machine is, here or in NODE_NAME",
-                "--cluster-cidr: /200 is too long for IPv6, which has 128 bits",
-                "--cluster-cidr: give at most one CIDR of IPv4",
-                "--network-plugin-mtu: 100 is not between 576 and 65535",
-            ]
-        );
-    }
-
-    #[test]
-    fn ipv6_asks_for_a_larger_mtu() {
-        let both =
-            ["--node-name=n", "--cluster-cidr=10.0.0.0/8,fd00::/48", "--network-plugin-mtu=1200"];
-        assert!(settings(&both).unwrap_err().contains("between 1280 and 65535"));
-        let v4 = ["--node-name=n", "--cluster-cidr=10.0.0.0/8", "--network-plugin-mtu=1200"];
-        assert_eq!(settings(&v4).unwrap().config.mtu, Some(1200));
-    }
-
-    #[test]
-    fn routes_and_masquerade_are_the_operators_to_say() {
-        let least = ["--node-name=n", "--cluster-cidr=10.0.0.0/8"];
-        let config = |more: &[&str]| settings(&[&least, more].concat()).map(|s| s.config);
-        assert_eq!(config(&[]).unwrap().routing, Routing::Direct);
-        let many =
-            ["--non-masquerade-cidr=172.16.0.0/12,fd00::/8", "--non-masquerade-cidr=192.0.2.0/24"];
-        assert_eq!(config(&many).unwrap().unmasqueraded.len(), 3);
-        assert_eq!(config(&["--routing=cloud"]).unwrap().routing, Routing::Cloud);
-        let text = config(&["--routing=bgp", "--non-masquerade-cidr=ten"]).unwrap_err();
-        let lines = text.lines().map(str::trim).collect::<Vec<_>>();
-        assert_eq!(lines[0], "--routing: \"bgp\" is no mode: want direct, cloud or none");
-        assert!(lines[1].starts_with("--non-masquerade-cidr: "), "{text}");
-    }
-}
+mod tests;

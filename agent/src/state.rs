@@ -1,6 +1,7 @@
 //! Pure: what this machine should look like, what it does look like, and the steps between.
 //!
-//! It composes what `bridge`, `sysctl`, `routes`, `firewall` and `cni_config` say of their parts.
+//! It composes what `network`, `sysctl`, `ports`, `cni_config` and `others` say of their parts; which
+//! of these are the agent's is the [`Mode`]'s to say.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,27 +10,28 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use common::attachment::AttachmentId;
-use common::conflist::Range;
 use common::node::NodeView;
 use common::{Prefix, names};
 use net::addr::Address;
-use net::link::{Kind, Link};
+use net::link::Link;
 use net::nftables::Chain;
 use net::route::{Route, RouteChange};
 
-use crate::bridge::{self, Bridge, Held};
-use crate::cni_config::{self, Installed};
+use crate::bridge;
+use crate::cni_config::{self, Installed, Offer};
 use crate::firewall::{self, Table};
-use crate::mtu;
+use crate::mode::{Mode, Runtime};
+use crate::network::{self, Network};
+use crate::others::Others;
 use crate::ports;
-use crate::routes::{self, Place, Routes, Routing};
-use crate::segment::Segment;
+use crate::routes::Routing;
 use crate::sysctl::{self, Setting};
 use crate::unready::Unready;
 
 /// What the operator says about this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    pub mode: Mode,
     pub node: String,
     pub cluster_cidrs: Vec<Prefix>,
     /// Destinations outside of these that see pods' own addresses all the same.
@@ -50,13 +52,11 @@ pub type Nodes = BTreeMap<String, Arc<NodeView>>;
 /// The machine as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
-    pub ranges: Vec<Range>,
-    pub segment: Segment,
-    pub bridge: Bridge,
     pub sysctls: Vec<Setting>,
-    pub routes: Routes,
-    pub tables: BTreeMap<Table, String>,
-    pub conflist: String,
+    /// None where no cbr0 is the agent's.
+    pub network: Option<Network>,
+    /// None where the container runtime finds nothing of ours.
+    pub offer: Option<Offer>,
 }
 
 /// The machine as it is.
@@ -80,6 +80,10 @@ pub struct Observed {
     pub earlier: Vec<String>,
     pub plugins: Vec<(&'static str, Installed)>,
     pub conflist: Option<String>,
+    /// Whether the plugin that ours adapts was told of this start.
+    pub initialised: bool,
+    /// What a runtime finds of others, where nothing of ours.
+    pub others: Option<Others>,
 }
 
 /// One change of the machine; safe to repeat.
@@ -109,90 +113,18 @@ pub fn desired(
     nodes: Option<&Nodes>,
     observed: &Observed,
 ) -> Result<Desired, Unready> {
-    let nodes = nodes.ok_or(Unready::NodesUnknown)?;
-    let own = nodes.get(&config.node).ok_or_else(|| Unready::NoNode(config.node.clone()))?;
-    let ranges = ranges(own)?;
-    let now = observed.bridge();
-    if now.is_some_and(|link| link.kind != Kind::Bridge) {
-        return Err(Unready::NoBridge);
-    }
-    let segment = segment(config, &ranges, observed)?;
-    let (links, addresses) = (observed.links.as_slice(), observed.addresses.as_slice());
-    let mut families = ranges.iter().map(|range| range.subnet.family()).collect::<Vec<_>>();
-    families.sort();
-    let place = Place {
-        node: &config.node,
-        ranges: &ranges,
-        cluster_cidrs: &config.cluster_cidrs,
-        addresses,
-        routes: &observed.routes,
-        bridge: now.map(|link| link.index),
-    };
-    let peers = nodes.values().map(Arc::as_ref);
-    let routes = match config.routing {
-        Routing::Direct => routes::desired(place, peers),
-        // Those of an earlier start in another mode go.
-        Routing::Cloud | Routing::None => Routes::default(),
-    };
-    let inside = [config.cluster_cidrs.as_slice(), &config.unmasqueraded].concat();
-    let machine = firewall::render_machine(&sources(&ranges, observed), &inside);
-    Ok(Desired {
-        bridge: bridge::desired(&ranges, segment.bridge(), now, &observed.attached),
-        sysctls: sysctl::desired(&families, links, &observed.routes, &observed.sysctls),
-        routes,
-        tables: BTreeMap::from([
-            (Table::Machine, machine),
-            (Table::Pods, firewall::render_pods(&[])),
-        ]),
-        conflist: cni_config::render(&ranges, segment, &config.state_dir),
-        ranges,
-        segment,
-    })
-}
-
-/// The ranges of this machine's pods, in the Node's order.
-fn ranges(own: &NodeView) -> Result<Vec<Range>, Unready> {
-    let range = |cidr: &String| {
-        let subnet = Prefix::parse_masking(cidr).ok().filter(|subnet| has_room(*subnet));
-        let range = subnet.and_then(|subnet| Some(Range::new(subnet, subnet.gateway()?)));
-        range.ok_or_else(|| Unready::PodCidr { node: own.name.clone(), cidr: cidr.clone() })
-    };
-    if own.pod_cidrs.is_empty() {
-        return Err(Unready::NoPodCidr(own.name.clone()));
-    }
-    own.pod_cidrs.iter().map(range).collect()
-}
-
-/// For the network's own address, the gateway, a pod, and IPv4's broadcast.
-const fn has_room(subnet: Prefix) -> bool {
-    subnet.length() + 2 <= subnet.family().width()
-}
-
-/// The machine's MTU is the bridge's while every uplink is down.
-fn segment(config: &Config, ranges: &[Range], observed: &Observed) -> Result<Segment, Unready> {
-    let least = mtu::least(ranges.iter().map(|range| range.subnet.family()));
-    let smallest = || mtu::smallest(&observed.links, &observed.addresses, least);
-    let kept = || observed.bridge().map(|link| link.mtu);
-    let machine = config.mtu.or_else(smallest).or_else(kept).ok_or(Unready::NoUplink)?;
-    let bridge = observed.bridge().map(|link| link.index);
-    let ours = |link: &Link| ports::owner(link).is_some_and(|id| observed.recorded.contains(&id));
-    let is_port = |link: &Link| link.master.is_some() && link.master == bridge;
-    let living = observed.links.iter().filter(|link| is_port(link) || ours(link));
-    Ok(Segment::of(machine, living.map(|port| port.mtu).filter(|&port| port >= least)))
-}
-
-/// The networks of this machine's pods: its ranges, and older ones that pods still live in.
-fn sources(ranges: &[Range], observed: &Observed) -> Vec<Prefix> {
-    let mut sources = ranges.iter().map(|range| range.subnet).collect::<Vec<_>>();
-    let held =
-        observed.bridge().into_iter().flat_map(|link| bridge::held(link, &observed.addresses));
-    let used = held.filter(|held| held.is_used(&observed.attached)).filter_map(Held::network);
-    for network in used {
-        if !sources.iter().any(|source| source.overlaps(network)) {
-            sources.push(network);
+    let Config { mode, state_dir, .. } = config;
+    let network = mode.bridge.then(|| network::desired(config, nodes, observed)).transpose()?;
+    let families = network.as_ref().map(Network::families).unwrap_or_default();
+    let Observed { links, routes, sysctls, .. } = observed;
+    let offer = match &mode.runtime {
+        Runtime::Nothing | Runtime::Others => None,
+        Runtime::Kubenet => {
+            network.as_ref().map(|n| Offer::kubenet(&n.ranges, n.segment, state_dir))
         }
-    }
-    sources
+        Runtime::Exec(plugin) => Some(Offer::exec(plugin, state_dir)),
+    };
+    Ok(Desired { sysctls: sysctl::desired(&families, links, routes, sysctls), network, offer })
 }
 
 /// Steps that turn `observed` into `desired`; none once they agree.
@@ -200,33 +132,25 @@ fn sources(ranges: &[Range], observed: &Observed) -> Vec<Prefix> {
 /// Deletions come before additions, links before addresses before routes, and the conflist last, if
 /// nothing stands in the way of pods: but one that sends them to a range that is no more goes first.
 pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Step> {
-    use bridge::Step::{Create, DeleteAddress};
-    let conflist = cni_config::plan_conflist(&desired.conflist, observed.conflist.as_deref());
-    let moved = cni_config::names_other_ranges(observed.conflist.as_deref(), &desired.ranges);
+    let Desired { sysctls, network, offer } = desired;
+    let conflist =
+        offer.as_ref().and_then(|offer| offer.plan_conflist(observed.conflist.as_deref()));
+    let moved = network.as_ref().is_some_and(|network| {
+        cni_config::names_other_ranges(observed.conflist.as_deref(), &network.ranges)
+    });
     let (first, last) = if moved { (conflist, None) } else { (None, conflist) };
     let last = last.filter(|_| obstacle(desired, observed).is_none());
 
-    let changes = routes::plan(&desired.routes, &observed.routes);
-    let (deletions, replacements): (Vec<_>, Vec<_>) =
-        changes.into_iter().partition(|change| matches!(change, RouteChange::Delete(_)));
-    let addresses = &observed.addresses;
-    let bridge = bridge::plan(&desired.bridge, observed.bridge(), addresses, &observed.attached);
-    // Settings of the bridge can't be made before it is there, and must be before it is up.
-    let (before, after): (Vec<_>, Vec<_>) =
-        bridge.into_iter().partition(|step| matches!(step, DeleteAddress(_) | Create(_)));
-    let settings = sysctl::plan(&desired.sysctls, &observed.sysctls);
-    let plugins = cni_config::plan_plugins(&observed.plugins);
+    let (before, after) =
+        network.as_ref().map(|network| network.plan(observed)).unwrap_or_default();
+    let settings = sysctl::plan(sysctls, &observed.sysctls);
+    let rest = offer.iter().flat_map(|o| o.plan_plugins(&observed.plugins, observed.initialised));
 
     let mut steps = first.map(Step::Runtime).into_iter().collect::<Vec<_>>();
-    steps.extend(batch(deletions));
-    steps.extend(before.into_iter().map(Step::Bridge));
+    steps.extend(before);
     steps.extend(settings.into_iter().map(Step::Sysctl));
-    steps.extend(after.into_iter().map(Step::Bridge));
-    let ports = ports::plan(&observed.links, observed.bridge(), &observed.recorded, HAIRPIN);
-    steps.extend(ports.into_iter().map(Step::Port));
-    steps.extend(firewall::plan(&desired.tables, &observed.tables).into_iter().map(Step::Table));
-    steps.extend(batch(replacements));
-    steps.extend(plugins.into_iter().chain(last).map(Step::Runtime));
+    steps.extend(after);
+    steps.extend(rest.chain(last).map(Step::Runtime));
     steps
 }
 
@@ -236,35 +160,17 @@ pub fn obstacle(desired: &Desired, observed: &Observed) -> Option<Unready> {
     Some(Unready::NoBridgeNetfilter(missing.key.clone()))
 }
 
-/// What others put in the way of pods, though all of ours is in place.
+/// What others put in the way of pods, or don't, though all of ours is in place.
 pub fn shadow(observed: &Observed) -> Option<Unready> {
-    observed.earlier.first().cloned().map(Unready::Shadowed)
+    let missing = observed.others.as_ref().and_then(|others| others.check().err());
+    missing.or_else(|| observed.earlier.first().cloned().map(Unready::Shadowed))
 }
 
 /// What is not as it should be, by others' doing or for their sake, but keeps no pod from starting.
 pub fn complaints(desired: &Desired, observed: &Observed) -> BTreeSet<String> {
-    let refused = desired.routes.refused.iter().map(ToString::to_string);
-    let bridge = observed.bridge().into_iter();
-    let stale = bridge.flat_map(|link| desired.bridge.stale(link, &observed.addresses));
-    let used = stale.filter(|&held| desired.bridge.keeps(held, &observed.attached));
-    let kept = used.map(|held| format!("cbr0 keeps {held}: pods of an earlier podCIDR live there"));
-    let dropping = observed.dropping.iter().map(|Chain { family, table, name }| {
-        format!(
-            "chain {name} of nft table {family} {table} drops what it does not accept of what this \
-             machine forwards: pods may be cut off; see `nft list chain {family} {table} {name}`"
-        )
-    });
-    let held_back = desired.segment.held_back().map(|held_back| held_back.to_string());
-    refused
-        .chain(kept)
-        .chain(held_back)
-        .chain(dropping)
-        .chain(observed.unreadable.iter().cloned())
-        .collect()
-}
-
-fn batch(changes: Vec<RouteChange>) -> Option<Step> {
-    (!changes.is_empty()).then_some(Step::Routes(changes))
+    let network = desired.network.iter().flat_map(|network| network.complaints(observed));
+    let skipped = observed.others.iter().flat_map(Others::skipped);
+    network.chain(skipped).chain(observed.unreadable.iter().cloned()).collect()
 }
 
 impl Step {

@@ -36,6 +36,7 @@ pub struct Setting {
 pub type Values = BTreeMap<String, String>;
 
 /// The settings of a machine whose pods have addresses of `families`, in the order to make them.
+/// Without families no cbr0 is ours, and kube-proxy's rules are all that there is to care for.
 ///
 /// A pod must not be the machine's router: on cbr0 no advertisement counts, also where pods have
 /// IPv4 only (CVE-2020-10749). An interface that has its default route by advertisement would lose
@@ -49,6 +50,9 @@ pub fn desired(
 ) -> Vec<Setting> {
     let netfilter = BRIDGE_NETFILTER.iter().map(|(_, key)| set(*key, "1"));
     let mut settings = netfilter.collect::<Vec<_>>();
+    if families.is_empty() {
+        return settings;
+    }
     if families.contains(&Family::V6) {
         let advertised =
             accept_ra(links, routes).filter(|key| now.get(key).is_some_and(|v| v == "1"));
@@ -136,6 +140,13 @@ mod tests {
             &[v4, "net/bridge/bridge-nf-call-ip6tables=0", "net/ipv4/ip_forward=0"],
             &["set net/bridge/bridge-nf-call-ip6tables to 1", "set net/ipv4/ip_forward to 1"],
         );
+    }
+
+    #[test]
+    fn without_pods_of_ours_only_kube_proxy_is_cared_for() {
+        let now = ["net/bridge/bridge-nf-call-iptables=0", "net/ipv6/conf/all/forwarding=0"];
+        let now = [now[0], now[1], "net/bridge/bridge-nf-call-ip6tables=1"];
+        check(&[], &[], &now, &["set net/bridge/bridge-nf-call-iptables to 1"]);
     }
 
     #[test]

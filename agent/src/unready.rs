@@ -34,6 +34,14 @@ pub enum Unready {
          remove or rename it"
     )]
     Shadowed(String),
+    /// The folder.
+    #[error(
+        "no network configuration in {0}: install the pod network whose plugins --network-plugin=cni \
+         waits for"
+    )]
+    NoConfig(String),
+    #[error("{config} names plugins that are in none of {folders}: {plugins}")]
+    PluginsMissing { config: String, plugins: String, folders: String },
     /// What could not be read, and why.
     #[error("{0}")]
     Unseen(String),
@@ -58,6 +66,8 @@ impl Unready {
             Self::NoBridgeNetfilter(_) => "BridgeNetfilterMissing",
             Self::CleaningUp => "CleaningUp",
             Self::Shadowed(_) => "ConfigShadowed",
+            Self::NoConfig(_) => "ConfigMissing",
+            Self::PluginsMissing { .. } => "PluginsMissing",
             Self::Unseen(_) => "MachineNotRead",
             Self::Failed(_) => "MachineNotChanged",
         }
@@ -76,7 +86,9 @@ impl Unready {
             | Self::NoBridge
             | Self::NoBridgeNetfilter(_)
             | Self::CleaningUp
-            | Self::Shadowed(_) => true,
+            | Self::Shadowed(_)
+            | Self::NoConfig(_)
+            | Self::PluginsMissing { .. } => true,
             Self::Unseen(_) | Self::Failed(_) => false,
         }
     }

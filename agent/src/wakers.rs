@@ -76,7 +76,7 @@ impl Wakers {
             kernel: Kernel::subscribe()?,
             files: Files {
                 watch: pollable(watch)?,
-                folders: vec![paths.bin.clone(), paths.conf.clone()],
+                folders: paths.bins().chain([paths.conf.as_path()]).map(Path::to_owned).collect(),
             },
             settings: Settings {
                 sysctl: Sysctl::at(&paths.sysctl),

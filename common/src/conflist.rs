@@ -11,13 +11,13 @@ use crate::{Prefix, names};
 /// A CNI network configuration list (CNI spec 1.1, section 1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Conflist {
+pub struct Conflist<P = PluginConfig> {
     /// Understood by every runtime that is in use: containerd 1.6 refuses 1.1.0 alone.
     pub cni_version: String,
     /// From which newer runtimes choose; containerd 2 calls STATUS from 1.1.0 on.
     pub cni_versions: Vec<String>,
     pub name: String,
-    pub plugins: Vec<PluginConfig>,
+    pub plugins: Vec<P>,
 }
 
 /// Our entry in the list. The runtime adds `cniVersion`, `name`, `prevResult` and `runtimeConfig`.
@@ -46,6 +46,19 @@ pub struct PluginConfig {
     #[serde(default)]
     pub ranges: Vec<Range>,
     /// Where leases and records are kept.
+    #[serde(default = "default_state_dir")]
+    pub state_dir: String,
+}
+
+/// Our entry where the plugin is the adapter of one of kubelet's exec protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExecConfig {
+    #[serde(rename = "type")]
+    pub plugin: String,
+    /// Path of the plugin that is adapted.
+    pub program: String,
+    /// Where the agent's last word is kept.
     #[serde(default = "default_state_dir")]
     pub state_dir: String,
 }

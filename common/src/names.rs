@@ -30,6 +30,15 @@ pub const PLUGIN: &str = "kubenet";
 /// The name under which the plugin stands in for the reference `loopback`.
 pub const LOOPBACK_PLUGIN: &str = "loopback";
 
+/// The name under which the plugin adapts one of kubelet's exec protocol, and that of its network.
+pub const EXEC_PLUGIN: &str = "kubenet-exec";
+
+/// All names under which the plugin may be installed.
+pub const PLUGINS: [&str; 3] = [LOOPBACK_PLUGIN, PLUGIN, EXEC_PLUGIN];
+
+/// Where kubelet looked for plugins of its exec protocol.
+pub const EXEC_PLUGIN_DIR: &str = "/usr/libexec/kubernetes/kubelet-plugins/net/exec";
+
 /// Where runtimes look for plugins.
 pub const CNI_BIN_DIR: &str = "/opt/cni/bin";
 

@@ -19,6 +19,7 @@ pub mod netns;
 mod nfnetlink;
 pub mod nft;
 pub mod nftables;
+pub mod program;
 pub mod route;
 pub mod shaping;
 pub mod sysctl;

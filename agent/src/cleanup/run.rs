@@ -17,6 +17,7 @@ use crate::apply::lock_within;
 use crate::before::{Before, Change};
 use crate::firewall::Table;
 use crate::machine::{Machine, Paths};
+use crate::mode::Mode;
 use crate::observe;
 use crate::settings::FolderFlags;
 use crate::state::Step;
@@ -65,7 +66,9 @@ pub fn run(flags: Flags) -> anyhow::Result<ExitCode> {
     let at_work = in_flight(&paths)?;
     let mut machine = Machine::open(paths)?;
     machine.reaper.complete();
-    let observed = machine.observe()?;
+    let mut observed = machine.observe(&Mode::KUBENET)?;
+    // Whatever the mode was.
+    observed.plugins = observe::plugins(&machine.paths, &names::PLUGINS);
     let records = machine.paths.records().context("cannot read the records")?;
     let mut living = living(&observed, &records.attachments);
     living.extend(at_work);

@@ -7,6 +7,7 @@ fn paths() -> Paths {
     Paths {
         sysctl: "/proc/sys".into(),
         state: "/run/kubenet".into(),
+        other_bins: Vec::new(),
         bin: "/opt/cni/bin".into(),
         conf: "/etc/cni/net.d".into(),
         plugin: "/plugin".into(),

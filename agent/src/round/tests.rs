@@ -15,15 +15,18 @@ use net::route::{Route, RouteChange};
 use net::{Mac, Netlink};
 
 use super::*;
+use crate::mode::Mode;
 use crate::testing::lab::{Lab, Pod, index};
 use crate::testing::node;
+
+mod modes;
 
 #[test]
 fn a_bare_machine_becomes_right_in_one_round() {
     let lab = Lab::new();
     let mut machine = lab.machine();
     assert_eq!(lab.converge(&mut machine), 1);
-    let observed = lab.inside(|| machine.observe().unwrap());
+    let observed = lab.inside(|| machine.observe(&Mode::KUBENET).unwrap());
     let cbr0 = observed.bridge().unwrap();
     assert_eq!((cbr0.mtu, cbr0.up), (1450, true));
     assert_eq!(cbr0.mac.unwrap().to_string(), "0a:58:0a:f4:01:01");
@@ -264,7 +267,7 @@ fn what_others_made_stays() {
     assert!(before.is_some());
     let mut machine = lab.machine();
     lab.converge(&mut machine);
-    let (routes, after) = lab.inside(|| (machine.observe().unwrap().routes, list()));
+    let (routes, after) = lab.inside(|| (machine.observe(&Mode::KUBENET).unwrap().routes, list()));
     assert_eq!(after, before);
     assert!(routes.iter().any(|route| route.protocol == 4 && route.destination.length() == 12));
 }

@@ -4,12 +4,15 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::*;
+use crate::bridge::Held;
+use crate::segment::Segment;
 use crate::testing::{address, link, node, route};
 
 const CBR0: u32 = 7;
 
 fn config() -> Config {
     Config {
+        mode: Mode::KUBENET,
         node: "me".to_owned(),
         cluster_cidrs: vec!["10.244.0.0/16".parse().unwrap(), "fd00::/48".parse().unwrap()],
         unmasqueraded: Vec::new(),
@@ -39,7 +42,11 @@ fn bare() -> Observed {
         addresses: vec![address(2, "192.0.2.1/24"), address(2, "2001:db8::1/64")],
         routes: ["192.0.2.0/24 dev 2", "2001:db8::/64 dev 2 metric 256"].map(route).to_vec(),
         sysctls: sysctls.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
-        plugins: cni_config::PLUGINS.map(|name| (name, Installed::Missing)).to_vec(),
+        plugins: Runtime::Kubenet
+            .plugins()
+            .iter()
+            .map(|&name| (name, Installed::Missing))
+            .collect(),
         ..Observed::default()
     }
 }
@@ -58,6 +65,7 @@ impl Observed {
             Step::Runtime(cni_config::Step::WriteConflist(text)) => {
                 self.conflist = Some(text.clone());
             }
+            Step::Runtime(cni_config::Step::Init(_)) => self.initialised = true,
             Step::Runtime(cni_config::Step::InstallPlugin(name)) => {
                 let plugin = self.plugins.iter_mut().find(|(plugin, _)| plugin == name);
                 plugin.unwrap().1 = Installed::Current;
@@ -138,7 +146,7 @@ fn rank(step: &Step) -> u8 {
         Step::Port(_) => 5,
         Step::Table(_) => 6,
         Step::Routes(_) => 7,
-        Step::Runtime(cni_config::Step::InstallPlugin(_)) => 8,
+        Step::Runtime(cni_config::Step::InstallPlugin(_) | cni_config::Step::Init(_)) => 8,
         Step::Runtime(cni_config::Step::WriteConflist(_)) => 9,
     }
 }
@@ -218,11 +226,8 @@ fn without_br_netfilter_all_is_made_but_the_conflist() {
 #[test]
 fn a_conflist_of_another_range_goes_first() {
     let nodes = nodes(&["me 1 10.244.9.0/24"]);
-    let old = cni_config::render(
-        &[crate::testing::range("10.244.1.0/24")],
-        Segment::of(1450, []),
-        "/s".as_ref(),
-    );
+    let ranges = [crate::testing::range("10.244.1.0/24")];
+    let old = Offer::kubenet(&ranges, Segment::of(1450, []), "/s".as_ref()).conflist;
     let observed = Observed { conflist: Some(old), ..bare() };
     let plan = plan(&desired(&config(), Some(&nodes), &observed).unwrap(), &observed);
     let conflists = plan.iter().map(|step| rank(step) == 9).collect::<Vec<_>>();
@@ -237,7 +242,8 @@ fn an_old_range_with_pods_keeps_its_masquerade() {
     observed.addresses.push(address(CBR0, "10.244.1.1/24"));
     observed.attached = vec!["10.244.1.5".parse().unwrap()];
     let table = |observed: &Observed| {
-        desired(&config(), Some(&nodes), observed).unwrap().tables[&Table::Machine].clone()
+        desired(&config(), Some(&nodes), observed).unwrap().network.unwrap().tables[&Table::Machine]
+            .clone()
     };
     assert!(table(&observed).contains("ip saddr { 10.244.9.0/24, 10.244.1.0/24 }"));
     let complaints = |observed: &Observed| {
@@ -259,7 +265,8 @@ fn routes_that_are_others_to_make_are_not_ours_and_ours_of_before_go() {
     ]);
     let mut observed = bare();
     let direct = desired(&config(), Some(&nodes), &observed).unwrap();
-    assert_eq!((direct.routes.by_destination.len(), direct.routes.refused.len()), (1, 1));
+    let routes = &direct.network.as_ref().unwrap().routes;
+    assert_eq!((routes.by_destination.len(), routes.refused.len()), (1, 1));
     observed.routes.push(route("10.244.2.0/24 via 192.0.2.2 dev 2 proto 107"));
     for routing in [Routing::Cloud, Routing::None] {
         let config = Config { routing, ..config() };
@@ -278,9 +285,10 @@ fn the_bridge_follows_the_uplink_down_and_rises_no_higher_than_a_living_pod() {
     observed.links.push(link(CBR0, "cbr0:bridge 1400 up"));
     let check = |observed: &Observed, bridge: u32, conflist: &str| {
         let desired = desired(&config(), Some(&nodes), observed).unwrap();
-        assert_eq!(desired.bridge.mtu, bridge);
+        assert_eq!(desired.network.as_ref().unwrap().bridge.mtu, bridge);
         let plugin =
-            &serde_json::from_str::<serde_json::Value>(&desired.conflist).unwrap()["plugins"][0];
+            &serde_json::from_str::<serde_json::Value>(&desired.offer.as_ref().unwrap().conflist)
+                .unwrap()["plugins"][0];
         assert_eq!(format!("{} {}", plugin["mtu"], plugin["routeMtu"]), conflist);
         complaints(&desired, observed).len()
     };

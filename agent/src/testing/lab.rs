@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use super::node;
 use super::traffic::Place;
 use crate::machine::{Machine, Paths};
+use crate::mode::Mode;
 use crate::round::{Round, Said};
 use crate::routes::Routing;
 use crate::state::{Config, Nodes};
@@ -47,6 +48,7 @@ impl Lab {
         let nodes =
             NODES.map(|text| (text.split(' ').next().unwrap().to_owned(), node(text).into()));
         let config = Config {
+            mode: Mode::KUBENET,
             node: "me".to_owned(),
             cluster_cidrs: ["10.244.0.0/16", "fd00::/48"].map(|cidr| cidr.parse().unwrap()).into(),
             unmasqueraded: Vec::new(),
@@ -66,6 +68,7 @@ impl Lab {
             sysctl: PathBuf::from("/proc/sys"),
             state: self.path("state"),
             bin: self.path("bin"),
+            other_bins: Vec::new(),
             conf: self.path("conf"),
             plugin: self.path("program"),
         }
@@ -137,7 +140,7 @@ impl Lab {
     /// What can be seen of the machine that is not counted by anybody.
     pub(crate) fn look(&self) -> String {
         let mut machine = self.machine();
-        let observed = self.inside(|| machine.observe().unwrap());
+        let observed = self.inside(|| machine.observe(&self.config.mode).unwrap());
         format!("{observed:#?}")
     }
 }

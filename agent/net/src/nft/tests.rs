@@ -62,31 +62,3 @@ fn counters_do_not_change_what_is_listed() {
     assert!(!machine.run("nft list table inet t").contains("packets 0"));
     assert_eq!(machine.netns.run(|| list("t").unwrap()).unwrap(), before);
 }
-
-#[test]
-fn a_program_that_hangs_is_ended() {
-    let started = Instant::now();
-    let error = run("sleep", &["60"], "", Duration::from_millis(50)).unwrap_err();
-    assert!(matches!(error, NftError::Timeout { .. }), "{error:?}");
-    assert!(started.elapsed() < Duration::from_secs(10));
-}
-
-#[test]
-fn a_program_that_is_killed_is_told_from_one_that_refuses() {
-    let error = run("sh", &["-c", "kill -9 $$"], "", TIMEOUT).unwrap_err();
-    let NftError::Run { source } = error else { panic!("{error:?}") };
-    assert!(source.to_string().contains("signal: 9"), "{source}");
-}
-
-#[test]
-fn a_program_that_fills_both_outputs_is_read_to_its_end() {
-    let script = "for i in 1 2 3; do head -c 200000 /dev/zero; head -c 200000 /dev/zero >&2; done";
-    assert_eq!(run("sh", &["-c", script], "", TIMEOUT).unwrap().len(), 600_000);
-}
-
-#[test]
-fn a_missing_program_is_named_with_its_package() {
-    let error = run("no-such-program", &[], "", TIMEOUT).unwrap_err();
-    assert!(matches!(error, NftError::NotInstalled), "{error:?}");
-    assert!(error.to_string().contains("nftables"));
-}

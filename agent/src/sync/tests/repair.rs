@@ -10,6 +10,7 @@ use net::link::{LinkChange, Master};
 use net::{Mac, nft};
 
 use super::*;
+use crate::mode::Mode;
 use crate::state::Observed;
 use crate::testing::lab::{Pod, index};
 
@@ -102,11 +103,11 @@ fn check(what: &str, kind: &str, break_it: impl Fn(&mut Netlink, &Path) + Send +
     let files = lab.path("");
     beside_the_loop(&lab, async |machine, seen| {
         let _pod = Pod::attach(machine, "c1@eth0", "10.244.1.5");
-        let before = state(&machine.observe().unwrap());
+        let before = state(&machine.observe(&Mode::KUBENET).unwrap());
         let mut times = Vec::new();
         for _ in 0..TIMES {
             break_it(&mut machine.netlink, &files);
-            let mended = || state(&machine.observe().unwrap()) == before;
+            let mended = || state(&machine.observe(&Mode::KUBENET).unwrap()) == before;
             times.push(in_time(what, mended).await);
             // The machine is at peace again, and the loop asleep.
             in_time("it is not counted", || seen.repairs(kind) >= times.len()).await;

@@ -1,0 +1,120 @@
+//! What this machine has to do with a cluster: the Nodes that it knows, and what it says and hears of
+//! them; nothing where the flags say it all.
+
+use std::fs;
+use std::future::pending;
+use std::path::Path;
+
+use common::names;
+use jiff::Timestamp;
+use kube::Client;
+use process::client::{self, ClientError};
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::watch;
+use tracing::info;
+
+use crate::events::{self, Note};
+use crate::machine::Paths;
+use crate::nodes::{self, Latest};
+use crate::pools::{self, Ranges};
+use crate::routes::Routing;
+use crate::settings::Source;
+use crate::status;
+use crate::unready::Verdict;
+use crate::wakers::Cluster;
+
+/// The Nodes at the start, and if they are of an earlier one, since when.
+pub struct Known {
+    pub nodes: Latest,
+    pub since: Option<Timestamp>,
+    /// Of ClusterCIDRs.
+    pub ranges: Ranges,
+}
+
+impl Known {
+    /// What the flags say, or what an earlier start has kept.
+    pub fn new(source: &Source, node: &str, paths: &Paths) -> Self {
+        match source {
+            Source::Flags(pod_cidrs) => {
+                info!(?pod_cidrs, "this machine is alone: no API server is asked or told");
+                let nodes = Some(nodes::alone(node, pod_cidrs).into());
+                Self { nodes, since: None, ranges: Ranges::default() }
+            }
+            Source::Cluster => {
+                let file = paths.nodes();
+                let kept = nodes::kept(&file);
+                if let Some(kept) = &kept {
+                    info!(nodes = kept.len(), "going on with the Nodes that were known last");
+                }
+                let since = kept.is_some().then(|| modified(&file)).flatten();
+                Self { nodes: kept, since, ranges: pools::kept(&paths.state) }
+            }
+        }
+    }
+}
+
+/// A client of the API server; none where nobody is asked.
+pub async fn client(
+    source: &Source,
+    kubeconfig: Option<&Path>,
+) -> Result<Option<Client>, ClientError> {
+    match source {
+        Source::Flags(_) => Ok(None),
+        Source::Cluster => client::connect(kubeconfig, names::AGENT).await.map(Some),
+    }
+}
+
+/// What is said to the API server, and heard from it.
+pub struct ApiServer {
+    pub client: Client,
+    /// This machine's.
+    pub node: String,
+    /// Who makes routes, and by that owns NetworkUnavailable; none where no cbr0 is the agent's.
+    pub routing: Option<Routing>,
+    pub latest: watch::Sender<Latest>,
+    pub pools: watch::Sender<Ranges>,
+    pub verdicts: watch::Receiver<Option<Verdict>>,
+    pub queue: Receiver<Note>,
+}
+
+/// For ever, also where nobody is asked.
+pub async fn follow(api_server: Option<ApiServer>) -> anyhow::Result<()> {
+    let Some(api_server) = api_server else { return pending().await };
+    let ApiServer { client, node, routing, latest, pools, verdicts, queue } = api_server;
+    let nodes = latest.subscribe();
+    tokio::select! {
+        () = nodes::follow(client.clone(), &node, &latest) => anyhow::bail!("the watch of Nodes ended"),
+        () = pools::follow(client.clone(), &pools) => anyhow::bail!("the watch of ClusterCIDRs ended"),
+        () = events::publish(client.clone(), &node, nodes.clone(), queue) => {
+            anyhow::bail!("nobody publishes Events");
+        }
+        () = report(client, &node, routing, verdicts, nodes) => anyhow::bail!("nobody reports"),
+    }
+}
+
+async fn report(
+    client: Client,
+    node: &str,
+    routing: Option<Routing>,
+    verdicts: watch::Receiver<Option<Verdict>>,
+    nodes: watch::Receiver<Latest>,
+) {
+    match routing {
+        Some(routing) => status::follow(client, node, routing, verdicts, nodes).await,
+        None => pending().await,
+    }
+}
+
+/// Keeps what is known of the `cluster` in the agent's files for ever, if there is one.
+pub async fn keep(files: Option<Paths>, cluster: Cluster) {
+    let Some(paths) = files else { return pending().await };
+    let file = paths.nodes();
+    tokio::select! {
+        () = nodes::keep(&file, cluster.nodes) => {}
+        () = pools::keep(&paths.state, cluster.ranges) => {}
+    }
+}
+
+fn modified(path: &Path) -> Option<Timestamp> {
+    fs::metadata(path).ok()?.modified().ok()?.try_into().ok()
+}
