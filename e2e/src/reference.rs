@@ -8,6 +8,10 @@ use crate::artifacts::source;
 use crate::kubernetes::{cache, go_build};
 use crate::traces::Traces;
 
+/// What stands in a chain with ours.
+pub const CHAIN: [&str; 5] =
+    ["main/loopback", "meta/tuning", "meta/portmap", "meta/firewall", "meta/bandwidth"];
+
 /// The folder of these of the reference plugins, as `meta/tuning`.
 pub fn plugins(traces: &Traces, packages: &[&str]) -> Result<PathBuf> {
     let packages = packages.iter().map(|package| format!("plugins/plugins/{package}"));

@@ -11,7 +11,7 @@ use crate::kubernetes::Kubernetes;
 use crate::program::{output, run_for_text};
 use crate::say::say;
 use crate::traces::{Logs, Traces};
-use crate::{host, lab};
+use crate::{host, lab, reference};
 
 /// The test programs that need an API server, or a whole lab.
 const LABS: [&str; 2] = ["controller", "scenarios"];
@@ -82,10 +82,12 @@ fn programs(traces: &Traces) -> Result<()> {
     let start = Instant::now();
     Kubernetes::find_or_build(traces)?;
     artifacts::build(traces)?;
+    reference::plugins(traces, &reference::CHAIN)?;
+    reference::libcni(traces)?;
     let (time, budget) = (start.elapsed(), PROGRAMS_BUDGET);
     let seconds = time.as_secs_f64();
     let late = if time > budget { ", OVER BUDGET" } else { "" };
-    let what = "Kubernetes and kubenet, built";
+    let what = "Kubernetes, kubenet, libcni and the reference plugins, built";
     say(format_args!("{what:<64}{seconds:>6.1} s of {} s{late}", budget.as_secs()));
     Ok(())
 }

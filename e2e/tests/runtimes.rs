@@ -21,9 +21,6 @@ use net::link::LinkChange;
 use net::{Mac, Netlink, Netns};
 use serde_json::{Value, json};
 
-const PLUGINS: [&str; 5] =
-    ["main/loopback", "meta/tuning", "meta/portmap", "meta/firewall", "meta/bandwidth"];
-
 /// Where the plugins are, and where libcni and cnitool are.
 struct Programs {
     path: [PathBuf; 2],
@@ -42,7 +39,7 @@ fn programs(traces: &Traces) -> anyhow::Result<Programs> {
     let mut cargo = artifacts::cargo();
     cargo.args(["build", "--locked", "-p", "cni"]);
     run(traces, "cargo build of the plugin", "cargo-cni", &mut cargo)?;
-    let plugins = reference::plugins(traces, &PLUGINS)?;
+    let plugins = reference::plugins(traces, &reference::CHAIN)?;
     let path = [artifacts::target().join("debug"), plugins];
     Ok(Programs { path, libcni: reference::libcni(traces)? })
 }
