@@ -23,8 +23,8 @@ pub(crate) fn find(
     if !link.up {
         return Ok(Err(format!("bridge {name} is down")));
     }
-    let addresses = netlink.addresses()?;
-    let held = |gateway| addresses.iter().any(|a| a.link == link.index && a.address == gateway);
+    let addresses = netlink.addresses_of(link.index)?;
+    let held = |gateway| addresses.iter().any(|a| a.address == gateway);
     let missing = config.ranges.iter().filter(|range| !held(range.gateway));
     let missing = missing.map(|range| range.gateway.to_string()).collect::<Vec<_>>();
     Ok(if missing.is_empty() {

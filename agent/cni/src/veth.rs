@@ -58,7 +58,7 @@ pub(crate) fn host_mac(addresses: &[IpAddr]) -> Mac {
 
 impl Plan<'_> {
     /// Makes the pair, and the container end ready for use; on an error it may be there in part.
-    pub(crate) fn apply(&self, host: &mut Netlink) -> Result<(), Error> {
+    pub(crate) fn apply(&self, host: &mut Netlink, pod: &mut Netlink) -> Result<(), Error> {
         let record = self.record;
         let limiter = record
             .bandwidth
@@ -84,14 +84,12 @@ impl Plan<'_> {
             }
             made => made?,
         };
-        let mut inside = inside(self.netns, || {
-            self.permit_announcements();
-            Netlink::open()
-        })??;
+        let entered = self.netns.run(|| self.permit_announcements());
+        entered.during(|| "enter the container's network namespace".to_owned())?;
         let enabled = LinkChange { up: Some(true), ..LinkChange::default() };
-        inside.set_link(veth.container, &enabled)?;
+        pod.set_link(veth.container, &enabled)?;
         for &address in &record.addresses {
-            self.add_address(&mut inside, veth.container, address)?;
+            self.add_address(pod, veth.container, address)?;
         }
         let routes = self.ranges.iter().map(|range| {
             RouteChange::Replace(Route {
@@ -103,16 +101,16 @@ impl Plan<'_> {
                 mtu: self.route_mtu,
             })
         });
-        let outcomes = inside.change_routes(&routes.collect::<Vec<_>>())?;
+        let outcomes = pod.change_routes(&routes.collect::<Vec<_>>())?;
         outcomes.into_iter().collect::<Result<(), _>>()?;
         await_carrier(host, &record.host_link)?;
         await_carrier(host, &record.bridge)?;
         self.ranges.iter().try_for_each(|range| await_address(host, range.gateway))?;
-        record.addresses.iter().try_for_each(|&address| await_address(&mut inside, address))?;
+        record.addresses.iter().try_for_each(|&address| await_address(pod, address))?;
         // A change of the MAC address is announced, also one to what it is: neighbours may know an
         // address by that of the pod that had it last.
         let announced = LinkChange { mac: Some(self.mac), ..LinkChange::default() };
-        Ok(inside.set_link(veth.container, &announced)?)
+        Ok(pod.set_link(veth.container, &announced)?)
     }
 
     /// In the container's namespace. A pod whose addresses are not announced is reached a little later.
@@ -133,7 +131,7 @@ impl Plan<'_> {
         match pod.add_address(link, address, length) {
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 let key = format!("net/ipv6/conf/{}/disable_ipv6", self.record.ifname);
-                let written = inside(self.netns, || Sysctl::default().write(&key, "0"))?;
+                let written = self.netns.run(|| Sysctl::default().write(&key, "0")).flatten();
                 written.during(|| format!("turn on IPv6 in the container by {key}"))?;
                 Ok(pod.add_address(link, address, length)?)
             }
@@ -158,11 +156,6 @@ fn await_address(machine: &mut Netlink, address: IpAddr) -> Result<(), Error> {
     let received = || machine.receives(address).map(|received| received.then_some(()));
     let missing = || Error::TryLater(format!("{address} is not received"));
     wait::until(KERNEL_LIMIT, received)?.ok_or_else(missing)
-}
-
-/// Runs `f` in the container's network namespace.
-pub(crate) fn inside<T: Send>(netns: &Netns, f: impl FnOnce() -> T + Send) -> Result<T, Error> {
-    netns.run(f).during(|| "enter the container's network namespace".to_owned())
 }
 
 /// The host end of `id`, alive: a veth dies with its namespace.

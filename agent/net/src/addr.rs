@@ -35,6 +35,16 @@ impl Netlink {
         self.dump(&all, Address::read).during("list", "addresses")
     }
 
+    /// The addresses of one link.
+    pub fn addresses_of(&mut self, link: u32) -> Result<Vec<Address>, NetError> {
+        let mut own = AddressMessage::default();
+        own.header.index = link;
+        let addresses = self.dump(&RouteNetlinkMessage::GetAddress(own), Address::read);
+        let addresses = addresses.during("list", format_args!("addresses of link {link}"))?;
+        // A kernel before 5.0 names those of all.
+        Ok(addresses.into_iter().filter(|address| address.link == link).collect())
+    }
+
     /// Gives `link` an address that is usable at once (`IFA_F_NODAD`); repeating it changes nothing.
     pub fn add_address(&mut self, link: u32, ip: IpAddr, length: u8) -> Result<(), NetError> {
         let request = Request {

@@ -40,13 +40,27 @@ impl Netns {
     /// [`NetnsError::NotNetns`] for any other kind of file, as the mount point that is left when
     /// the namespace is gone.
     pub fn open(path: &Path) -> Result<Self, NetnsError> {
+        Self::enter(path, || ()).map(|(netns, ())| netns)
+    }
+
+    /// Opens the namespace at `path`, and runs `f` inside, as [`Self::run`] does.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`], with which it shares the thread.
+    pub fn enter<T: Send>(
+        path: &Path,
+        f: impl FnOnce() -> T + Send,
+    ) -> Result<(Self, T), NetnsError> {
         let name = || path.display().to_string();
         let open = || {
             // A FIFO would block.
             let flags = OFlag::O_NONBLOCK.bits();
             let file = File::options().read(true).custom_flags(flags).open(path)?;
-            let nsfs = fstatfs(&file)?.filesystem_type() == NSFS_MAGIC;
-            Ok::<_, io::Error>((nsfs && is_netns(&file)?).then_some(Self { file }))
+            if fstatfs(&file)?.filesystem_type() != NSFS_MAGIC {
+                return Ok(None);
+            }
+            let result = run_if_netns(&file, f)?;
+            Ok::<_, io::Error>(result.map(|result| (Self { file }, result)))
         };
         match open() {
             Ok(netns) => netns.ok_or_else(|| NetnsError::NotNetns(name())),
@@ -100,16 +114,16 @@ impl AsFd for Netns {
     }
 }
 
-/// Tells a network namespace from one of another type, by trying to enter it.
+/// Runs `f` in a network namespace; a namespace of another type is told by trying to enter it.
 ///
 /// They share a file system, and the link in /proc/self/fd tells the type only of a namespace that
 /// is mounted nowhere: else it is the path of the mount.
-fn is_netns(file: &File) -> io::Result<bool> {
+fn run_if_netns<T: Send>(file: &File, f: impl FnOnce() -> T + Send) -> io::Result<Option<T>> {
     on_a_thread(|| {
         #[expect(clippy::disallowed_methods, reason = "the thread ends with the answer")]
         match setns(file, CloneFlags::CLONE_NEWNET) {
-            Ok(()) => Ok(true),
-            Err(Errno::EINVAL) => Ok(false),
+            Ok(()) => Ok(Some(f())),
+            Err(Errno::EINVAL) => Ok(None),
             Err(errno) => Err(errno.into()),
         }
     })

@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use common::attachment::{Attachment, AttachmentId};
 use common::bandwidth::{Bandwidth, Limit};
-use net::Netns;
 use net::link::{Hairpin, Link};
 use serde_json::Value;
 
-use super::{container_netns, status};
+use super::{Container, container, status};
 use crate::error::{During, Error, Holder};
 use crate::kernel::Kernel;
 use crate::ranges::{self, Pool, Want};
@@ -31,7 +30,7 @@ struct Machine {
     kernel: Kernel,
     bridge: Link,
     state: State,
-    netns: Netns,
+    container: Container,
 }
 
 pub(crate) fn add(
@@ -41,7 +40,7 @@ pub(crate) fn add(
     config: &Config,
     previous: Option<Value>,
 ) -> Result<Value, Error> {
-    let netns = container_netns(&target.netns)?;
+    let container = container(&target.netns)?;
     let mut kernel = Kernel::open()?;
     let bridge = bridge::find(&mut kernel.links, config)?.map_err(|reason| {
         let more = status::agents_reason(&config.state_dir).unwrap_or_default();
@@ -49,7 +48,7 @@ pub(crate) fn add(
         Error::TryLater(format!("{reason}{separator}{more}"))
     })?;
     let state = State::open(&config.state_dir, || Ok(veth::living(&mut kernel.links)?))?;
-    let mut machine = Machine { kernel, bridge, state, netns };
+    let mut machine = Machine { kernel, bridge, state, container };
     let claim = machine.claim(target)?;
     let attached = machine.attach(&claim, config, args);
     if attached.is_err()
@@ -126,7 +125,7 @@ impl Machine {
         let plan = veth::Plan {
             id: &claim.id,
             record: &record,
-            netns: &self.netns,
+            netns: &self.container.netns,
             ranges: &ranges::of_addresses(&config.ranges, &record.addresses),
             mac,
             bridge: self.bridge.index,
@@ -134,7 +133,7 @@ impl Machine {
             route_mtu: config.route_mtu,
             hairpin: if config.hairpin { Hairpin::On } else { Hairpin::Off },
         };
-        plan.apply(&mut self.kernel.links)?;
+        plan.apply(&mut self.kernel.links, &mut self.container.links)?;
         Ok(record)
     }
 
@@ -209,7 +208,8 @@ impl Machine {
 
     /// All that does not depend on addresses.
     fn record(&self, claim: &Claim, config: &Config) -> Result<Attachment, Error> {
-        let inode = self.netns.inode().during(|| "look at the container's namespace".to_owned())?;
+        let inode = self.container.netns.inode();
+        let inode = inode.during(|| "look at the container's namespace".to_owned())?;
         Ok(Attachment {
             container_id: claim.id.container_id().to_owned(),
             ifname: claim.id.ifname().to_owned(),

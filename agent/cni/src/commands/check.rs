@@ -6,10 +6,9 @@ use common::attachment::Attachment;
 use common::bandwidth::Bandwidth;
 use net::Netlink;
 use net::link::Link;
-use net::netns::Netns;
 use serde_json::Value;
 
-use super::container_netns;
+use super::container;
 use crate::error::Error;
 use crate::request::{Config, Target};
 use crate::spec::default_route;
@@ -17,7 +16,7 @@ use crate::state::State;
 use crate::{bridge, hostports, ranges, veth};
 
 pub(crate) fn check(target: &Target, config: &Config, previous: &Value) -> Result<(), Error> {
-    let netns = container_netns(&target.netns)?;
+    let mut container = container(&target.netns)?;
     let state = State::at(&config.state_dir);
     let Some(record) = state.record(&target.id)? else {
         return Err(Error::Differs(vec![format!("{} has no record", target.id)]));
@@ -27,7 +26,7 @@ pub(crate) fn check(target: &Target, config: &Config, previous: &Value) -> Resul
     differences.extend(unleased.map(|ip| format!("{ip} is not leased to {}", target.id)));
     let mut host = Netlink::open()?;
     let link = outside(&mut host, target, &record, config, &mut differences)?;
-    inside(&netns, link.as_ref(), &record, config, &mut differences)?;
+    inside(&mut container.links, link.as_ref(), &record, config, &mut differences)?;
     differences.extend(hostports::missing(&record)?);
     if differences.is_empty() { Ok(()) } else { Err(Error::Differs(differences)) }
 }
@@ -100,13 +99,12 @@ fn unlimited(
 
 /// The container end, with its addresses and routes.
 fn inside(
-    netns: &Netns,
+    netlink: &mut Netlink,
     host_link: Option<&Link>,
     record: &Attachment,
     config: &Config,
     differences: &mut Vec<String>,
 ) -> Result<(), Error> {
-    let mut netlink = veth::inside(netns, Netlink::open)??;
     let name = &record.ifname;
     let Some(link) = netlink.link(name)? else {
         differences.push(format!("{name} is missing"));

@@ -6,11 +6,10 @@ use net::Netlink;
 use net::link::{Link, LinkChange};
 use serde_json::Value;
 
-use super::container_netns;
+use super::container;
 use crate::error::Error;
 use crate::request::{Call, Conf, Target};
 use crate::spec::{self, Version};
-use crate::veth::inside;
 
 const LO: &str = "lo";
 
@@ -45,8 +44,7 @@ fn check(target: &Target) -> Result<(), Error> {
 }
 
 fn find(target: &Target) -> Result<(Netlink, Link), Error> {
-    let netns = container_netns(&target.netns)?;
-    let mut netlink = inside(&netns, Netlink::open)??;
+    let mut netlink = container(&target.netns)?.links;
     let lo = netlink.link(LO)?;
     let missing = || Error::Differs(vec![format!("{LO} is missing")]);
     lo.map(|lo| (netlink, lo)).ok_or_else(missing)

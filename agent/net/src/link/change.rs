@@ -142,6 +142,10 @@ fn pair(spec: &VethSpec<'_>) -> LinkMessage {
             LinkAttribute::IfName(name.to_owned()),
             LinkAttribute::Address(mac.0.to_vec()),
             LinkAttribute::Mtu(spec.mtu),
+            // Else it gets a queue for each processor, which the kernel takes away again, all but one;
+            // for that it waits until nobody looks at them (`veth_init_queues` in drivers/net/veth.c).
+            LinkAttribute::NumTxQueues(1),
+            LinkAttribute::NumRxQueues(1),
             more,
         ];
         message
