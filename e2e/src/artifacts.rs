@@ -19,6 +19,9 @@ pub struct Artifacts {
     pub probe: PathBuf,
 }
 
+/// Without any shared library.
+const STATIC: &str = "-C target-feature=+crt-static";
+
 /// The root of the source tree.
 pub fn source() -> &'static Path {
     let e2e = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -41,7 +44,7 @@ pub fn build(traces: &Traces) -> Result<Artifacts> {
     // With a --target, flags apply to the programs and not to what builds them.
     let mut cargo = self::cargo();
     cargo.args(["build", "--release", "--locked", "--target", &host]);
-    cargo.args(["-p", "cni", "-p", "probe"]).env("RUSTFLAGS", "-C target-feature=+crt-static");
+    cargo.args(["-p", "cni", "-p", "probe"]).env("RUSTFLAGS", STATIC);
     run(traces, "cargo build of the plugin, static", "cargo-plugin", &mut cargo)?;
     let programs = target().join("release");
     let statics = target().join(&host).join("release");
@@ -51,6 +54,16 @@ pub fn build(traces: &Traces) -> Result<Artifacts> {
         plugin: statics.join("kubenet"),
         probe: statics.join("probe"),
     })
+}
+
+/// Builds the programs that do the least of what the plugin does; returns their folder.
+pub fn build_floors(traces: &Traces) -> Result<PathBuf> {
+    let host = host_triple()?;
+    let mut cargo = cargo();
+    cargo.args(["build", "--release", "--locked", "--target", &host, "-p", "net", "--examples"]);
+    cargo.env("RUSTFLAGS", STATIC);
+    run(traces, "cargo build of the floors, static", "cargo-floors", &mut cargo)?;
+    Ok(target().join(host).join("release/examples"))
 }
 
 /// Cargo in the root of the source tree: the one that runs us, if one does.

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use e2e::bench::{self, Programs};
+use e2e::bench_controller;
 use e2e::demo::{self, Afterwards};
 use e2e::say::say;
 use e2e::stages;
-use e2e::{bench, bench_controller};
 
 /// A real Kubernetes on this machine, in namespaces.
 #[derive(Parser)]
@@ -37,7 +38,7 @@ enum Command {
     },
     /// What `bench` runs on a machine of the lab
     #[command(hide = true)]
-    BenchInside { reference: PathBuf },
+    BenchInside { reference: PathBuf, floors: PathBuf },
     /// End what an earlier demo left running
     Down,
 }
@@ -49,7 +50,9 @@ fn main() -> ExitCode {
         Command::Test => stages::run(),
         Command::Bench => bench::run(),
         Command::BenchController { restart_on } => bench_controller::run(&restart_on),
-        Command::BenchInside { reference } => bench::inside(&reference),
+        Command::BenchInside { reference, floors } => {
+            bench::inside(&Programs { reference, floors })
+        }
         Command::Down => demo::down(),
     };
     match result {
