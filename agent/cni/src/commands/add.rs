@@ -161,10 +161,13 @@ impl Machine {
         Ok(Holder { id, pod })
     }
 
-    /// Refuses a MAC address that another living attachment has, of whoever comes second.
+    /// Refuses a MAC address that the bridge or another living attachment has, of whoever comes second.
     ///
     /// The record is there, so of two that ask at once each sees the other.
     fn refuse_a_second(&mut self, record: &Attachment) -> Result<(), Error> {
+        if self.bridge.mac.is_some_and(|mac| mac.to_string() == record.mac) {
+            return Err(Error::Config(vec![format!("mac: {} has {}", record.bridge, record.mac)]));
+        }
         for id in self.state.ids()? {
             let Some(other) = self.state.record(&id)? else { continue };
             let own = (&record.container_id, &record.ifname);

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::attachment::Attachment;
-use net::{Netlink, Netns};
+use net::link::LinkChange;
+use net::{Mac, Netlink, Netns};
 use serde_json::{Value, json};
 
 use crate::lab::{Call, Host, IPV4, IPV6, Outcome, call, command, pod, round_trip};
@@ -141,6 +142,11 @@ fn a_mac_that_another_has_is_refused() {
     add(&host, "c2", &pod(), &asked).failed(105, &[taken]);
     let derived = json!({ "mac": "0a:58:0a:f4:01:02" });
     add(&host, "c2", &pod(), &derived).failed(7, &["follow from an IP address"]);
+    let cbr0 = host.netlink.link("cbr0").unwrap().unwrap().index;
+    let of_bridge = LinkChange { mac: Some(Mac([2, 0, 0, 0, 0, 9])), ..LinkChange::default() };
+    host.netlink.set_link(cbr0, &of_bridge).unwrap();
+    let bridges = json!({ "mac": "02:00:00:00:00:09" });
+    add(&host, "c2", &pod(), &bridges).failed(7, &["mac: cbr0 has 02:00:00:00:00:09"]);
     assert_eq!(host.traces(), traces);
     drop(first);
     host.await_death("c1");
