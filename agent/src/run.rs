@@ -1,7 +1,8 @@
 //! Wires the agent: one lock, one client, the loops, and the signal that ends them.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -94,10 +95,16 @@ fn door(socket: &Path) -> anyhow::Result<Door> {
     Door::open(socket).with_context(|| format!("cannot listen at {}", socket.display()))
 }
 
+/// Makes the folder, for root alone, also where a service manager has made it for all to see.
+fn private_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+}
+
 /// Makes this the machine's one agent, as long as the file is open.
 async fn lock(paths: &Paths) -> anyhow::Result<File> {
     let (state, path) = (&paths.state, paths.agent_lock());
-    fs::create_dir_all(state).with_context(|| format!("cannot create {}", state.display()))?;
+    private_folder(state).with_context(|| format!("cannot create {}", state.display()))?;
     let cannot = || format!("cannot lock {}", path.display());
     let file = File::options().create(true).append(true).open(&path).with_context(cannot)?;
     let mut attempts = 0_u64;

@@ -281,4 +281,6 @@ fn valid_attachments(conf: &mut Conf) -> Result<BTreeSet<AttachmentId>, Error> {
 }
 
 #[cfg(test)]
+mod bytes;
+#[cfg(test)]
 mod tests;

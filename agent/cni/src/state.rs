@@ -9,7 +9,7 @@
 //! synced to a disk: the directory is void after a reboot, as the pods are.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use std::time::Duration;
 use common::attachment::AttachmentId;
 use common::names;
 use net::sysctl::Sysctl;
+use nix::fcntl::OFlag;
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 
 use crate::error::{During, Error};
@@ -62,6 +63,7 @@ impl State {
         living: impl FnOnce() -> Result<Vec<(AttachmentId, Vec<IpAddr>)>, Error>,
     ) -> Result<Self, Error> {
         let state = Self::at(root);
+        state.refuse_links()?;
         make_directory(root)?;
         if state.is_of_this_boot()? && state.path(names::LEASES).exists() {
             state.make_directories()?;
@@ -83,6 +85,19 @@ impl State {
         self.root.join(name)
     }
 
+    /// Refuses directories that are links: what they lead to is not ours.
+    pub(crate) fn refuse_links(&self) -> Result<(), Error> {
+        let own = [names::CLAIMS, names::ATTACHMENTS, names::TOMBSTONES, names::LEASES, POOLS];
+        let own = own.iter().map(|name| self.path(name)).chain([self.root.clone()]);
+        own.into_iter().try_for_each(|path| {
+            let is_fine = match fs::symlink_metadata(&path) {
+                Ok(found) if !found.is_dir() => Err(ErrorKind::NotADirectory.into()),
+                found => missing_is_fine(found.map(drop)),
+            };
+            is_fine.during(|| format!("use {}", path.display()))
+        })
+    }
+
     /// All but that of the leases.
     fn make_directories(&self) -> Result<(), Error> {
         [names::CLAIMS, names::ATTACHMENTS, names::TOMBSTONES, POOLS]
@@ -98,7 +113,8 @@ impl State {
             return Ok(true);
         }
         let boot = boot_id()?;
-        Ok(fs::read_to_string(self.path(names::BOOT_ID_FILE)).is_ok_and(|marked| marked == boot))
+        let marked = net::file::read(&self.path(names::BOOT_ID_FILE)).unwrap_or(None);
+        Ok(marked.is_some_and(|marked| marked == boot.as_bytes()))
     }
 
     /// The marker comes last: what a process leaves that is killed here is voided by the next.
@@ -111,7 +127,8 @@ impl State {
         remove_file(&self.path(resting::RESTING))?;
         let marker = self.path(names::BOOT_ID_FILE);
         let new = marker.with_extension("new");
-        let written = fs::write(&new, boot_id()?).and_then(|()| fs::rename(&new, &marker));
+        let written = write_new(&new, boot_id()?.as_bytes());
+        let written = written.and_then(|()| fs::rename(&new, &marker));
         written.during(|| format!("write {}", marker.display()))
     }
 }
@@ -137,7 +154,9 @@ pub(crate) enum Lock {
 pub(crate) fn locked(path: &Path, lock: Lock, object: &str) -> Result<File, Error> {
     let file = match lock_options().open(path) {
         // To lock it, it need not be written.
-        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => File::open(path),
+        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {
+            existing_options().open(path)
+        }
         opened => opened,
     };
     let file = file.during(|| format!("open {}", path.display()))?;
@@ -166,10 +185,23 @@ pub(crate) fn try_lock(file: &File, lock: Lock) -> io::Result<bool> {
     }
 }
 
+/// For a file that is made where it is missing.
 fn lock_options() -> fs::OpenOptions {
-    let mut options = File::options();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let mut options = existing_options();
+    options.write(true).create(true).truncate(false).mode(0o600);
     options
+}
+
+/// For a file of ours and not one that a link leads to; a FIFO in its place blocks nobody.
+fn existing_options() -> fs::OpenOptions {
+    let mut options = File::options();
+    options.read(true).custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits());
+    options
+}
+
+/// Writes a whole file, which is to be renamed.
+fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    lock_options().truncate(true).open(path)?.write_all(content)
 }
 
 /// Removes a file, if it is there.

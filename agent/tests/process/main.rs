@@ -7,6 +7,7 @@ mod lab;
 mod reaper;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use lab::{Agent, agent, know_a_node, machine};
 
@@ -37,6 +38,9 @@ fn without_an_api_server_it_goes_on_with_the_nodes_that_it_knew() {
     let addresses = netlink.addresses().unwrap();
     assert!(addresses.iter().any(|a| a.link == cbr0 && a.address.to_string() == "10.244.1.1"));
     assert!(files.path().join("conf/10-kubenet.conflist").exists());
+    // Whoever made it.
+    let state = fs::metadata(files.path().join("state")).unwrap();
+    assert_eq!(state.permissions().mode() & 0o7777, 0o700);
     assert_eq!(agent.terminate().code(), Some(0));
 }
 

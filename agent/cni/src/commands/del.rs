@@ -57,6 +57,7 @@ pub(super) fn begin(
 /// The claim of `id`, if there is anything of it; somebody may have removed the claim alone.
 fn claim(kernel: &mut Kernel, state_dir: &Path, id: &AttachmentId) -> Result<Option<Claim>, Error> {
     let state = State::at(state_dir);
+    state.refuse_links()?;
     if let Some(claim) = state.existing_claim(id)? {
         return Ok(Some(claim));
     }

@@ -14,6 +14,7 @@ use crate::{removal, veth};
 /// Goes on after an error, and reports the first.
 pub(crate) fn gc(valid: &BTreeSet<AttachmentId>, state_dir: &Path) -> Result<(), Error> {
     let (mut kernel, state) = (Kernel::open()?, State::at(state_dir));
+    state.refuse_links()?;
     let mut found = state.ids()?.into_iter().collect::<BTreeSet<_>>();
     // Those whose files are lost.
     found.extend(veth::owners(&mut kernel.links)?);

@@ -1,6 +1,6 @@
 //! STATUS: whether an ADD would succeed now, and if not, why.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::Path;
 
 use common::names;
@@ -27,7 +27,7 @@ pub(crate) fn status(config: &Config) -> Result<(), Error> {
 
 /// What whoever is removing kubenet from this machine has to say, if anybody is.
 pub(crate) fn cleaning(state_dir: &Path) -> Option<String> {
-    let reason = fs::read_to_string(state_dir.join(names::CLEANING_FILE)).ok()?;
+    let reason = text(&state_dir.join(names::CLEANING_FILE))?;
     Some(reason.trim().to_owned())
 }
 
@@ -37,7 +37,11 @@ pub(crate) fn cleaning(state_dir: &Path) -> Option<String> {
 pub(crate) fn agents_reason(state_dir: &Path) -> Option<String> {
     let lock = File::open(state_dir.join(names::AGENT_LOCK_FILE)).ok()?;
     let alive = matches!(try_lock(&lock, Lock::Shared), Ok(false));
-    let reason = fs::read_to_string(state_dir.join(names::REASON_FILE)).ok()?;
+    let reason = text(&state_dir.join(names::REASON_FILE))?;
     let reason = reason.trim();
     (alive && !reason.is_empty()).then(|| reason.to_owned())
+}
+
+fn text(path: &Path) -> Option<String> {
+    String::from_utf8(net::file::read(path).ok()??).ok()
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use common::attachment::{Attachment, AttachmentId};
 use common::names;
 
-use super::{State, make_directory, remove_file};
+use super::{State, make_directory, remove_file, write_new};
 use crate::error::{During, Error};
 
 impl State {
@@ -61,7 +61,7 @@ impl State {
         let (new, path) =
             (self.path(names::CLAIMS).join(format!("{id} new")), self.record_path(id));
         let text = serde_json::to_vec(record).unwrap_or_default();
-        let written = fs::write(&new, text).and_then(|()| fs::rename(&new, &path));
+        let written = write_new(&new, &text).and_then(|()| fs::rename(&new, &path));
         written.during(|| format!("write {}", path.display()))
     }
 
@@ -104,12 +104,19 @@ impl State {
 }
 
 fn read(path: &Path) -> Result<Option<Attachment>, Error> {
-    let text = match fs::read(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        read => read.during(|| format!("read {}", path.display()))?,
-    };
-    let record = serde_json::from_slice(&text).inspect_err(|error| {
+    let senseless = |error: &dyn std::error::Error| {
         eprintln!("kubenet: cannot read {}: {error}", path.display());
-    });
-    Ok(record.ok())
+    };
+    match net::file::read(path) {
+        // A link, or whatever else is no file.
+        Err(error) if error.kind() == ErrorKind::InvalidInput => {
+            senseless(&error);
+            Ok(None)
+        }
+        read => {
+            let text = read.during(|| format!("read {}", path.display()))?;
+            let record = text.map(|text| serde_json::from_slice(&text));
+            Ok(record.transpose().inspect_err(|error| senseless(error)).unwrap_or(None))
+        }
+    }
 }

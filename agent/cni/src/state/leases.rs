@@ -14,8 +14,8 @@ use common::attachment::AttachmentId;
 use common::names;
 
 use super::{
-    LOCK_LIMIT, Lock, POOLS, State, busy, lock_options, make_directory, missing_is_fine,
-    remove_file, try_lock,
+    LOCK_LIMIT, Lock, POOLS, State, busy, existing_options, lock_options, make_directory,
+    missing_is_fine, remove_file, try_lock,
 };
 use crate::error::{During, Error};
 use crate::ranges::Pool;
@@ -63,7 +63,7 @@ impl State {
 
     /// Locks the claim of `id`, if there is one.
     pub(crate) fn existing_claim(&self, id: &AttachmentId) -> Result<Option<Claim>, Error> {
-        self.lock_claim(id, File::options().read(true))
+        self.lock_claim(id, &existing_options())
     }
 
     fn lock_claim(&self, id: &AttachmentId, options: &OpenOptions) -> Result<Option<Claim>, Error> {
@@ -83,7 +83,7 @@ impl State {
     /// Locks the claim of `id`, if there is one and no ADD or DEL of it is in flight.
     pub(crate) fn idle_claim(&self, id: &AttachmentId) -> Result<Option<Claim>, Error> {
         let path = self.claim_path(id);
-        let Ok(file) = File::open(&path) else { return Ok(None) };
+        let Ok(file) = existing_options().open(&path) else { return Ok(None) };
         let taken = try_lock_named(&file, &path).during(|| format!("lock {}", path.display()))?;
         Ok(taken.then(|| Claim { file, id: id.clone() }))
     }
@@ -151,7 +151,8 @@ impl State {
 
     /// Who has the lease of `address`; none if that can't be told.
     pub(crate) fn lessee(&self, address: IpAddr) -> Option<AttachmentId> {
-        let text = fs::read_to_string(self.lease_path(address)).ok()?;
+        let text = net::file::read(&self.lease_path(address)).ok()??;
+        let text = String::from_utf8(text).ok()?;
         let (container_id, ifname) = text.split_once("\r\n")?;
         AttachmentId::new(container_id, ifname).ok()
     }
@@ -211,7 +212,7 @@ impl State {
 
     /// Whether `address` is leased to `id`.
     pub(crate) fn is_leased(&self, address: IpAddr, id: &AttachmentId) -> bool {
-        let inode = |path: &Path| fs::metadata(path).map(|metadata| metadata.ino()).ok();
+        let inode = |path: &Path| fs::symlink_metadata(path).map(|metadata| metadata.ino()).ok();
         let lease = inode(&self.lease_path(address));
         lease.is_some() && lease == inode(&self.claim_path(id))
     }
@@ -231,5 +232,5 @@ impl State {
 fn try_lock_named(file: &File, path: &Path) -> io::Result<bool> {
     let locked = try_lock(file, Lock::Exclusive)?;
     let inode = file.metadata()?.ino();
-    Ok(locked && fs::metadata(path).is_ok_and(|named| named.ino() == inode))
+    Ok(locked && fs::symlink_metadata(path).is_ok_and(|named| named.ino() == inode))
 }

@@ -16,6 +16,7 @@ mod hostports;
 mod input;
 mod lab;
 mod loopback;
+mod private;
 mod status;
 mod together;
 mod tombstones;
