@@ -26,6 +26,9 @@ pub enum Error {
     /// Nothing of the container is left, so the runtime has nothing to clean up either.
     #[error("the container is gone")]
     UnknownContainer(#[source] NetnsError),
+    /// CHECK: there is nothing of it at all.
+    #[error("{0} is not attached: there is nothing of it")]
+    Unattached(AttachmentId),
     #[error("invalid environment: {}", .0.join("; "))]
     Environment(Vec<String>),
     #[error("cannot {what}")]
@@ -74,7 +77,7 @@ impl Error {
         match self {
             Self::IncompatibleVersion(_) => 1,
             Self::UnsupportedField { .. } => 2,
-            Self::UnknownContainer(_) => 3,
+            Self::UnknownContainer(_) | Self::Unattached(_) => 3,
             Self::Environment(_) => 4,
             Self::Io { .. } | Self::Kernel(_) | Self::Elements(_) => 5,
             Self::Decode { .. } => 6,

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use common::attachment::Attachment;
+use common::attachment::{Attachment, AttachmentId};
 use common::bandwidth::Bandwidth;
 use net::Netlink;
 use net::link::Link;
@@ -19,6 +19,10 @@ pub(crate) fn check(target: &Target, config: &Config, previous: &Value) -> Resul
     let mut container = container(&target.netns)?;
     let state = State::at(&config.state_dir);
     let Some(record) = state.record(&target.id)? else {
+        let left = state.ids()?.contains(&target.id) || living(&target.id)?;
+        if !left {
+            return Err(Error::Unattached(target.id.clone()));
+        }
         return Err(Error::Differs(vec![format!("{} has no record", target.id)]));
     };
     let mut differences = named(previous, target, &record);
@@ -29,6 +33,11 @@ pub(crate) fn check(target: &Target, config: &Config, previous: &Value) -> Resul
     inside(&mut container.links, link.as_ref(), &record, config, &mut differences)?;
     differences.extend(hostports::missing(&record)?);
     if differences.is_empty() { Ok(()) } else { Err(Error::Differs(differences)) }
+}
+
+/// Whether `id` has a host link, whatever has become of its files.
+fn living(id: &AttachmentId) -> Result<bool, Error> {
+    Ok(veth::find(&mut Netlink::open()?, id)?.is_some())
 }
 
 /// What `previous` says of our interface and the record does not, or the other way round.

@@ -117,3 +117,13 @@ fn a_container_that_is_gone_is_unknown() {
     let conf = attached.host.conf(&json!({ "prevResult": attached.result }));
     attached.host.run(&call, conf.to_string().as_bytes()).failed(3, &["/run/netns/gone"]);
 }
+
+#[test]
+fn a_container_that_was_never_attached_is_unknown() {
+    let attached = Attached::new();
+    let conf = attached.host.conf(&json!({ "prevResult": attached.result }));
+    let check = |id| attached.host.call("CHECK", id, Some(&attached.pod), &conf);
+    check("c2").failed(3, &["c2@eth0 is not attached"]);
+    attached.host.del("c1").succeeded();
+    check("c1").failed(3, &["c1@eth0 is not attached"]);
+}
