@@ -14,38 +14,18 @@ use serde_json::{Value, json};
 
 use crate::lab::{ENABLED, Host, IPV4, IPV6, Outcome, await_received, pod};
 
-/// Sets as the agent makes them, and as much of its chains as leads to them.
-const TABLE: &str = "
-table inet kubenet-pods {
-    map hostports4 { type inet_proto . inet_service : ipv4_addr . inet_service; }
-    map hostports6 { type inet_proto . inet_service : ipv6_addr . inet_service; }
-    map hostports4_at { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
-    map hostports6_at { type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service; }
-    set hairpin4 { type ipv4_addr . ipv4_addr; }
-    set hairpin6 { type ipv6_addr . ipv6_addr; }
-    chain prerouting {
-        type nat hook prerouting priority -99;
-        meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @hostports4_at
-        meta nfproto ipv4 dnat ip to meta l4proto . th dport map @hostports4
-        meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @hostports6_at
-        meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @hostports6
-    }
-    chain postrouting {
-        type nat hook postrouting priority 101;
-        ip saddr . ip daddr @hairpin4 masquerade
-        ip6 saddr . ip6 daddr @hairpin6 masquerade
-    }
-}
-";
+/// The table as the agent makes it, with the elements of a pod that is none of ours.
+const TABLE: &str = include_str!("../../../src/testdata/kubenet-pods.nft");
 
-fn machine() -> Host {
+pub(crate) fn machine() -> Host {
     let host = Host::new(&[IPV4, IPV6]);
     make_table(&host);
     host
 }
 
 pub(crate) fn make_table(host: &Host) {
-    host.netns.run(|| nft::apply(TABLE)).unwrap().unwrap();
+    let empty = TABLE.lines().filter(|line| !line.contains("elements")).collect::<Vec<_>>();
+    host.netns.run(|| nft::apply(&empty.join("\n"))).unwrap().unwrap();
 }
 
 pub(crate) fn listing(host: &Host) -> String {
@@ -59,13 +39,13 @@ pub(crate) fn mapping(host_port: u16, container_port: u16, protocol: &str, host_
     })
 }
 
-fn add(host: &Host, id: &str, pod: &Netns, mappings: &[Value]) -> Outcome {
+pub(crate) fn add(host: &Host, id: &str, pod: &Netns, mappings: &[Value]) -> Outcome {
     let conf = host.conf(&json!({ "runtimeConfig": { "portMappings": mappings } }));
     host.call("ADD", id, Some(pod), &conf)
 }
 
 /// A machine's neighbour, which knows nothing of pods.
-fn client(host: &mut Host, addresses: [(&str, &str, u8); 2]) -> Netns {
+pub(crate) fn client(host: &mut Host, addresses: [(&str, &str, u8); 2]) -> Netns {
     let client = Netns::unnamed().unwrap();
     let uplink = host.netlink.create_bridge("uplink", Mac([2, 0, 0, 0, 0, 1])).unwrap();
     host.netlink.set_link(uplink, &ENABLED).unwrap();
@@ -98,13 +78,18 @@ fn client(host: &mut Host, addresses: [(&str, &str, u8); 2]) -> Netns {
     client
 }
 
-fn forward(host: &Host) {
+pub(crate) fn forward(host: &Host) {
     let keys = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"];
     host.netns.run(|| keys.map(|key| Sysctl::default().write(key, "1").unwrap())).unwrap();
 }
 
 /// Connects from `client` to `host_port` of the machine, and reads what the pod says.
-fn ask(client: &Netns, pod: &Netns, container: SocketAddr, machine: SocketAddr) -> String {
+pub(crate) fn ask(
+    client: &Netns,
+    pod: &Netns,
+    container: SocketAddr,
+    machine: SocketAddr,
+) -> String {
     let listener = pod.run(|| TcpListener::bind(container).unwrap()).unwrap();
     let limit = Duration::from_secs(5);
     let stream = client.run(|| TcpStream::connect_timeout(&machine, limit).unwrap()).unwrap();

@@ -17,6 +17,7 @@ mod input;
 mod lab;
 mod loopback;
 mod private;
+mod reach;
 mod status;
 mod together;
 mod tombstones;
