@@ -3,7 +3,7 @@
 use common::names;
 use serde_json::Value;
 
-use crate::commands::{add, check, del, gc, loopback, status};
+use crate::commands::{add, check, del, exec, gc, loopback, status};
 use crate::error::Error;
 use crate::request::{self, Call, Conf, Environment, Request};
 use crate::spec::{self, Version};
@@ -15,6 +15,8 @@ pub const STDIN_MAX: usize = 1 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plugin {
     Kubenet,
+    /// It adapts one of kubelet's exec protocol.
+    Exec,
     Loopback,
 }
 
@@ -28,9 +30,13 @@ pub enum Answer {
 }
 
 impl Plugin {
-    /// By the last part of the program's path; whatever it is, it is not `loopback`.
+    /// By the last part of the program's path, whatever else it may be.
     pub fn called(name: &str) -> Self {
-        if name == names::LOOPBACK_PLUGIN { Self::Loopback } else { Self::Kubenet }
+        match name {
+            names::LOOPBACK_PLUGIN => Self::Loopback,
+            names::EXEC_PLUGIN => Self::Exec,
+            _ => Self::Kubenet,
+        }
     }
 }
 
@@ -65,6 +71,7 @@ fn run(
     call.check_version(version)?;
     match plugin {
         Plugin::Loopback => loopback::run(call, version, conf),
+        Plugin::Exec => exec::run(call, &environment.pod(), version, conf),
         Plugin::Kubenet => kubenet(Request::parse(call, conf)?, version),
     }
 }

@@ -10,6 +10,7 @@ use crate::error::{During, Error};
 pub(crate) mod add;
 pub(crate) mod check;
 pub(crate) mod del;
+pub(crate) mod exec;
 pub(crate) mod gc;
 pub(crate) mod loopback;
 pub(crate) mod status;

@@ -7,6 +7,7 @@ use common::attachment::{AttachmentId, Pod};
 use net::NetError;
 use net::netns::NetnsError;
 use net::nftables::ElementsError;
+use net::program::ProgramError;
 
 /// Whose something is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +67,9 @@ pub enum Error {
     Attached(String),
     #[error("host port {port} is taken{}", by(.owner.as_deref()))]
     HostPortTaken { port: String, owner: Option<Box<Holder>> },
+    /// The exec plugin failed, or could not be run.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     /// CHECK: the attachment is not as ADD left it.
     #[error("{}", .0.join("; "))]
     Differs(Vec<String>),
@@ -91,6 +95,7 @@ impl Error {
             Self::Differs(_) => 103,
             Self::AddressTaken { .. } => 104,
             Self::MacTaken { .. } => 105,
+            Self::Program(_) => 106,
         }
     }
 }

@@ -7,6 +7,7 @@ mod answer;
 mod bridge;
 mod commands;
 mod error;
+mod exec;
 mod hostports;
 mod kernel;
 mod ranges;

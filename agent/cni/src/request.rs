@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use common::attachment::{self, AttachmentId, NameError};
+use common::attachment::{self, AttachmentId, NameError, Pod};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -38,6 +38,13 @@ pub struct Environment {
     pub ifname: Option<OsString>,
     /// `CNI_ARGS`
     pub args: Option<OsString>,
+}
+
+impl Environment {
+    /// Whose container it is; empty names where the runtime does not say.
+    pub(crate) fn pod(&self) -> Pod {
+        Args::parse(&text(self.args.as_ref()), &mut Vec::new()).pod.unwrap_or_default()
+    }
 }
 
 /// A request that can be tried.

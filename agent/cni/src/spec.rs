@@ -118,27 +118,35 @@ pub(crate) fn added(version: Version, previous: Option<Value>, made: &Made<'_>) 
     result
 }
 
-/// The result of `loopback`, which in a chain adds nothing.
-///
-/// As of the reference plugin: the addresses are those that the kernel gives `lo`.
-pub(crate) fn loopback(version: Version, ifname: &str, netns: &Path, ips: &[IpAddr]) -> Value {
-    let length = |ip: IpAddr| if ip.is_ipv4() { 8 } else { 128 };
+/// One interface in the container that somebody else has made: the kernel, or another plugin.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) mac: &'a str,
+    pub(crate) netns: &'a Path,
+    /// With the lengths of their networks.
+    pub(crate) addresses: &'a [(IpAddr, u8)],
+}
+
+/// The result that tells of one such interface, as the reference `loopback` does.
+pub(crate) fn seen(version: Version, seen: &Seen<'_>) -> Value {
+    let Seen { name, mac, netns, addresses } = *seen;
     if version < Version::V0_3_0 {
         let mut result = json!({ "cniVersion": version.as_str(), "dns": {} });
-        for &ip in ips {
-            result[key_until_0_2_0(ip.into())] = json!({ "ip": format!("{ip}/{}", length(ip)) });
+        for &(ip, length) in addresses {
+            result[key_until_0_2_0(ip.into())] = json!({ "ip": format!("{ip}/{length}") });
         }
         return result;
     }
-    let ips = ips.iter().map(|&ip| Ip {
+    let ips = addresses.iter().map(|&(ip, length)| Ip {
         version: family_of(version, ip),
         interface: 0,
-        address: format!("{ip}/{}", length(ip)),
+        address: format!("{ip}/{length}"),
         gateway: None,
     });
     let ips = ips.collect::<Vec<_>>();
-    let lo = Interface { name: ifname, mac: "00:00:00:00:00:00", mtu: None, sandbox: Some(netns) };
-    json!({ "cniVersion": version.as_str(), "interfaces": [lo], "ips": ips, "dns": {} })
+    let interface = Interface { name, mac, mtu: None, sandbox: Some(netns) };
+    json!({ "cniVersion": version.as_str(), "interfaces": [interface], "ips": ips, "dns": {} })
 }
 
 /// The answer to a request that failed.

@@ -2,14 +2,14 @@
 //!
 //! It stands in for the reference plugin of that name where that is not installed.
 
-use net::Netlink;
 use net::link::{Link, LinkChange};
+use net::{Mac, Netlink};
 use serde_json::Value;
 
 use super::container;
 use crate::error::Error;
 use crate::request::{Call, Conf, Target};
-use crate::spec::{self, Version};
+use crate::spec::{self, Seen, Version};
 
 const LO: &str = "lo";
 
@@ -34,8 +34,10 @@ fn add(version: Version, target: &Target, previous: Option<Value>) -> Result<Val
     }
     let addresses = netlink.addresses()?;
     let own = addresses.iter().filter(|address| address.link == lo.index);
-    let own = own.map(|address| address.address).collect::<Vec<_>>();
-    Ok(spec::loopback(version, LO, &target.netns, &own))
+    let own = own.map(|address| (address.address, address.length)).collect::<Vec<_>>();
+    let mac = lo.mac.unwrap_or(Mac([0; 6])).to_string();
+    let seen = Seen { name: LO, mac: &mac, netns: &target.netns, addresses: &own };
+    Ok(spec::seen(version, &seen))
 }
 
 fn check(target: &Target) -> Result<(), Error> {

@@ -112,7 +112,9 @@ fn a_chain_keeps_what_came_before() {
 
 #[test]
 fn lo_has_its_own_addresses() {
-    let ips = ["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
+    let addresses = [("127.0.0.1".parse().unwrap(), 8), ("::1".parse().unwrap(), 128)];
+    let netns = Path::new("/run/netns/c");
+    let lo = Seen { name: "lo", mac: "00:00:00:00:00:00", netns, addresses: &addresses };
     let expected = json!({
         "cniVersion": "0.3.1",
         "interfaces": [{ "name": "lo", "mac": "00:00:00:00:00:00", "sandbox": "/run/netns/c" }],
@@ -122,11 +124,11 @@ fn lo_has_its_own_addresses() {
         ],
         "dns": {},
     });
-    assert_eq!(loopback(Version::V0_3_1, "lo", Path::new("/run/netns/c"), &ips), expected);
+    assert_eq!(seen(Version::V0_3_1, &lo), expected);
     let expected = json!({
         "cniVersion": "0.2.0", "ip4": { "ip": "127.0.0.1/8" }, "ip6": { "ip": "::1/128" }, "dns": {},
     });
-    assert_eq!(loopback(Version::V0_2_0, "lo", Path::new("/run/netns/c"), &ips), expected);
+    assert_eq!(seen(Version::V0_2_0, &lo), expected);
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod check;
 mod crash;
 mod del;
 mod disk;
+mod exec;
 mod hostports;
 mod input;
 mod lab;
