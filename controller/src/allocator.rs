@@ -201,7 +201,7 @@ impl Allocator {
         (text.parse() != Ok(cidr)).then(|| Oddity::HostBits { text: text.to_owned(), cidr })
     }
 
-    /// Who holds a range that is in no pool any more, and forgets that of those in a pool again.
+    /// Who holds a range that is in no pool any more, by name; forgets that of those in a pool again.
     fn look_for_strays(&mut self) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
         for (uid, Holding { node, cidrs }) in &self.holdings {
@@ -221,6 +221,7 @@ impl Allocator {
                 self.odd.insert(uid.clone(), known);
             }
         }
+        verdicts.sort_by(|one, other| one.node.name.cmp(&other.node.name));
         verdicts
     }
 

@@ -3,7 +3,7 @@
 //! What is written follows from what is known at the time of a review, at most one a second; a write
 //! that fails is found missing by a later one.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use common::names;
@@ -33,8 +33,11 @@ const INVALID: &str = "InvalidClusterCIDR";
 /// Between two reviews: a status follows what it tells of within it.
 const PACE: Duration = Duration::from_secs(1);
 
-/// Until a write that failed is tried again.
+/// Until a write that failed is tried again, doubled with each failure in a row.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// The longest of these delays: a definition without a status fails for ever.
+const LONGEST_RETRY: Duration = Duration::from_mins(5);
 
 /// Until a write without an answer is given up.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,7 +45,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Why objects are no pools, by name.
 pub type Invalid = BTreeMap<String, Vec<Mistake>>;
 
-type Sent = (String, Result<ClusterCidr, WriteError>);
+type Sent = (String, Result<(), WriteError>);
 
 /// Why an object was not written.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +71,8 @@ pub struct ClusterCidrs {
     invalid: Invalid,
     sent: JoinSet<Sent>,
     writing: HashSet<String>,
+    /// After which delay, and when, a write that failed is tried again, by name.
+    resting: HashMap<String, (Duration, Instant)>,
     /// When the next review is due; none if nothing has changed.
     due: Option<Instant>,
 }
@@ -81,6 +86,7 @@ impl ClusterCidrs {
             invalid: Invalid::new(),
             sent: JoinSet::new(),
             writing: HashSet::new(),
+            resting: HashMap::new(),
             due: None,
         }
     }
@@ -151,10 +157,14 @@ impl ClusterCidrs {
         if self.due.is_none_or(|due| now < due) {
             return;
         }
-        self.due = None;
+        let known = self.objects.known();
+        self.resting.retain(|name, _| known.is_some_and(|known| known.contains_key(name)));
+        self.due =
+            self.resting.values().map(|&(_, until)| until).filter(|&until| until > now).min();
         let objects = self.objects.known().into_iter().flat_map(BTreeMap::values);
-        let idle = objects.filter(|object| !self.writing.contains(&object.name_any()));
-        let writes = idle.filter_map(|object| {
+        let rests = |name: &str| self.resting.get(name).is_some_and(|&(_, until)| until > now);
+        let idle = |name: &str| !self.writing.contains(name) && !rests(name);
+        let writes = objects.filter(|object| idle(&object.name_any())).filter_map(|object| {
             let write = self.missing(object, allocator)?;
             Some((object.name_any(), write))
         });
@@ -179,19 +189,19 @@ impl ClusterCidrs {
 
     fn conclude(&mut self, answer: Result<Sent, JoinError>, now: Instant) {
         match answer {
-            Ok((name, Ok(object))) => {
+            // How the object looks now the watch tells, in the order in which it changed.
+            Ok((name, Ok(()))) => {
                 self.writing.remove(&name);
-                // It is gone with its finalizer.
-                let going = object.metadata.deletion_timestamp.is_some();
-                if !(going && object.finalizers().is_empty()) {
-                    self.objects.apply(Event::Apply(object));
-                }
+                self.resting.remove(&name);
                 self.review_soon(now);
             }
             Ok((name, Err(error))) => {
                 warn!(clustercidr = %name, error = %Chain(&error), "cannot write; trying again");
                 self.writing.remove(&name);
-                self.review_at(now + RETRY);
+                let before = self.resting.get(&name).map(|&(delay, _)| delay);
+                let delay = before.map_or(RETRY, |before| LONGEST_RETRY.min(before * 2));
+                self.resting.insert(name, (delay, now + delay));
+                self.review_at(now + delay);
             }
             Err(panic) => error!(error = %Chain(&panic), "the task of a write broke down"),
         }
@@ -241,13 +251,14 @@ fn finalizers(
     }
 }
 
-async fn send(api: &Api<ClusterCidr>, name: &str, write: &Write) -> kube::Result<ClusterCidr> {
+async fn send(api: &Api<ClusterCidr>, name: &str, write: &Write) -> kube::Result<()> {
     let parameters =
         PatchParams { field_manager: Some(names::CONTROLLER.to_owned()), ..PatchParams::default() };
     match write {
         Write::Finalizers(body) => api.patch(name, &parameters, &Patch::Merge(body)).await,
         Write::Status(body) => api.patch_status(name, &parameters, &Patch::Merge(body)).await,
     }
+    .map(drop)
 }
 
 fn tell(object: &ClusterCidr, mistakes: &[Mistake], events: &Events) {

@@ -7,6 +7,7 @@ use super::*;
 use crate::pools::tests::plan;
 use crate::range::Range;
 
+/// node-ipam-controller#17, #18: a new pool was noticed after a restart.
 #[test]
 fn who_waits_is_served_by_a_pool_that_is_added() {
     let mut allocator = allocator("10.0.0.0/24:24", &[]);
@@ -49,6 +50,7 @@ fn a_node_that_waits_gets_what_its_new_labels_ask_for() {
     assert_eq!(allocator.waiting().len(), 0);
 }
 
+/// node-ipam-controller forgets with a pool who has its blocks.
 #[test]
 fn a_block_outlives_its_pool() {
     let mut allocator = allocator("10.1.0.0/23:24", &[]);
