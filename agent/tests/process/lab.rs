@@ -35,6 +35,11 @@ impl Agent {
         let mut command = agent();
         command.args(["--node-name=me", "--cluster-cidr=10.244.0.0/16"]);
         command.arg(format!("--kubeconfig={}", kubeconfig.display())).args(folders(files));
+        Self::run(netns, command)
+    }
+
+    /// Runs this command line in `netns`.
+    pub(crate) fn run(netns: &Netns, mut command: Command) -> Self {
         command.env("RUST_LOG", "info,agent=debug");
         let mut child = netns.run(|| command.stderr(Stdio::piped()).spawn()).unwrap().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());

@@ -9,7 +9,7 @@ mod reaper;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use lab::{Agent, agent, know_a_node, machine};
+use lab::{Agent, agent, folders, know_a_node, machine};
 
 #[test]
 fn without_an_api_server_it_waits_and_says_so() {
@@ -41,6 +41,29 @@ fn without_an_api_server_it_goes_on_with_the_nodes_that_it_knew() {
     // Whoever made it.
     let state = fs::metadata(files.path().join("state")).unwrap();
     assert_eq!(state.permissions().mode() & 0o7777, 0o700);
+    assert_eq!(agent.terminate().code(), Some(0));
+}
+
+#[test]
+fn with_a_pod_cidr_it_needs_no_api_server_at_all() {
+    let (netns, files) = machine();
+    let mut command = agent();
+    command.args(["--pod-cidr=10.244.7.0/24,fd00:0:0:7::/64", "--network-plugin-mtu=1400"]);
+    command.args(folders(files.path())).env_remove("NODE_NAME");
+    let mut agent = Agent::run(&netns, command);
+    agent.says("no API server is asked or told");
+    agent.says("network ready");
+    let mut netlink = netns.run(net::Netlink::open).unwrap().unwrap();
+    let cbr0 = netlink.link("cbr0").unwrap().unwrap();
+    assert_eq!((cbr0.mtu, cbr0.up), (1400, true));
+    let addresses = netlink.addresses().unwrap();
+    let addresses = addresses.iter().filter(|a| a.link == cbr0.index);
+    let addresses = addresses.map(|a| a.address.to_string()).collect::<Vec<_>>();
+    for gateway in ["10.244.7.1", "fd00:0:0:7::1"] {
+        assert!(addresses.iter().any(|address| address == gateway), "{addresses:?}");
+    }
+    assert!(files.path().join("conf/10-kubenet.conflist").exists());
+    assert!(!files.path().join("state/nodes.json").exists());
     assert_eq!(agent.terminate().code(), Some(0));
 }
 
