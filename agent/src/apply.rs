@@ -176,7 +176,7 @@ impl Machine {
         for _ in 0..LISTINGS {
             let before = self.nftables.generation()?;
             match table {
-                firewall::Table::Machine => net::nft::apply(&step.text)?,
+                firewall::Table::Machine | firewall::Table::Dedup => net::nft::apply(&step.text)?,
                 firewall::Table::Pods => self.rebuild_pods_table()?,
             }
             listing = observe::listing(table)?.unwrap_or_default();

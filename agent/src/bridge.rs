@@ -12,6 +12,8 @@ use net::Mac;
 use net::addr::Address;
 use net::link::{Kind, Link};
 
+use crate::hairpin::Hairpin;
+
 /// The bridge as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bridge {
@@ -58,7 +60,13 @@ pub enum Step {
 }
 
 /// The bridge for these `ranges`, given what cbr0 is now and which pods are `attached` to it.
-pub fn desired(ranges: &[Range], mtu: u32, now: Option<&Link>, attached: &[IpAddr]) -> Bridge {
+pub fn desired(
+    ranges: &[Range],
+    mtu: u32,
+    hairpin: Hairpin,
+    now: Option<&Link>,
+    attached: &[IpAddr],
+) -> Bridge {
     let gateways = || ranges.iter().map(|range| range.gateway);
     // Pods know the bridge by the MAC that it had when they asked, maybe from an older range: with
     // another one it would be deaf to them until they ask again.
@@ -69,7 +77,7 @@ pub fn desired(ranges: &[Range], mtu: u32, now: Option<&Link>, attached: &[IpAdd
         mac: learned.or(first.map(derived)).unwrap_or(Mac([0; 6])),
         mtu,
         addresses: ranges.iter().copied().map(Held::from).collect(),
-        promiscuous: false,
+        promiscuous: hairpin == Hairpin::PromiscuousBridge,
     }
 }
 
@@ -206,7 +214,7 @@ mod tests {
         let addresses = words.map(|word| address(7, word)).collect::<Vec<_>>();
         let now = (!now.is_empty()).then(|| link(7, now));
         let attached = attached.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<_>>();
-        let desired = desired(&ranges, 1500, now.as_ref(), &attached);
+        let desired = desired(&ranges, 1500, Hairpin::Veth, now.as_ref(), &attached);
         let steps = plan(&desired, now.as_ref(), &addresses, &attached);
         assert_eq!(steps.iter().map(Step::to_string).collect::<Vec<_>>(), expected);
     }

@@ -98,7 +98,7 @@ impl fmt::Display for Removal {
             Self::File(path) => write!(f, "remove {}", path.display()),
             Self::Link { name, .. } => write!(f, "delete link {name}"),
             Self::Routes(routes) => write!(f, "delete {} routes", routes.len()),
-            Self::Table(table) => write!(f, "delete nft table inet {}", table.name()),
+            Self::Table(table) => write!(f, "delete nft table {} {}", table.family(), table.name()),
             Self::Setting(Change { key, before, .. }) => write!(f, "set {key} back to {before}"),
         }
     }

@@ -12,7 +12,6 @@ use serde::Serialize;
 use crate::mode::{ExecPlugin, Runtime};
 use crate::others;
 use crate::segment::Segment;
-use crate::state;
 
 /// What the container runtime should find of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +46,7 @@ pub enum Step {
 
 impl Offer {
     /// Pods on cbr0.
-    pub fn kubenet(ranges: &[Range], segment: Segment, state_dir: &Path) -> Self {
+    pub fn kubenet(ranges: &[Range], segment: Segment, hairpin: bool, state_dir: &Path) -> Self {
         let plugin = PluginConfig {
             plugin: names::PLUGIN.to_owned(),
             capabilities: Capabilities {
@@ -61,7 +60,7 @@ impl Offer {
             bridge: names::BRIDGE.to_owned(),
             mtu: Some(segment.device),
             route_mtu: segment.routes(),
-            hairpin: state::HAIRPIN,
+            hairpin,
             ranges: ranges.to_vec(),
             state_dir: state_dir.display().to_string(),
         };
@@ -154,7 +153,7 @@ mod tests {
 
     fn rendered(ranges: &[&str]) -> String {
         let ranges = ranges.iter().map(|text| range(text)).collect::<Vec<_>>();
-        Offer::kubenet(&ranges, Segment::of(1500, []), Path::new("/run/kubenet")).conflist
+        Offer::kubenet(&ranges, Segment::of(1500, []), true, Path::new("/run/kubenet")).conflist
     }
 
     #[test]
@@ -220,7 +219,7 @@ mod tests {
     fn somebody_elses_loopback_stays() {
         use Installed::{Current, Foreign, Missing, Outdated};
         let check = |loopback, kubenet, expected: &[&'static str]| {
-            let offer = Offer::kubenet(&[], Segment::of(1500, []), Path::new("/run/kubenet"));
+            let offer = Offer::kubenet(&[], Segment::of(1500, []), true, Path::new("/run/kubenet"));
             let steps = offer.plan_plugins(&[("loopback", loopback), ("kubenet", kubenet)], false);
             let expected = expected.iter().map(|name| Step::InstallPlugin(name));
             assert_eq!(steps, expected.collect::<Vec<_>>());

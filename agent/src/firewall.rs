@@ -13,13 +13,15 @@ use common::pods_table::{self, Field, HAIRPIN, HOST_PORTS, HOST_PORTS_AT};
 use common::{Family, PerFamily, Prefix, names};
 use serde::{Deserialize, Serialize};
 
-/// The two tables that the agent makes.
+/// The tables that the agent makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Table {
     /// [`names::TABLE`]: swapped whole.
     Machine,
     /// [`names::PODS_TABLE`]: rebuilt together with the elements of all attachments.
     Pods,
+    /// [`names::DEDUP_TABLE`]: only with a promiscuous bridge; swapped whole.
+    Dedup,
 }
 
 /// What was applied, and what nft printed of it right after.
@@ -52,12 +54,32 @@ const WORDS: PerFamily<Words> = PerFamily {
 };
 
 impl Table {
-    pub const BOTH: [Self; 2] = [Self::Machine, Self::Pods];
+    pub const ALL: [Self; 3] = [Self::Machine, Self::Pods, Self::Dedup];
+
+    /// As nft spells it.
+    pub const fn family(self) -> &'static str {
+        match self {
+            Self::Machine | Self::Pods => "inet",
+            Self::Dedup => "bridge",
+        }
+    }
+
+    /// The text that removes it, whether or not it is there.
+    pub fn removal(self) -> String {
+        let (family, name) = (self.family(), self.name());
+        format!("table {family} {name}\ndelete table {family} {name}\n")
+    }
+
+    /// The text that makes it anew, in one transaction.
+    fn replacement(self, body: &str) -> String {
+        format!("{}table {} {} {{\n{body}}}\n", self.removal(), self.family(), self.name())
+    }
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::Machine => names::TABLE,
             Self::Pods => names::PODS_TABLE,
+            Self::Dedup => names::DEDUP_TABLE,
         }
     }
 }
@@ -83,7 +105,8 @@ pub fn render_machine(sources: &[Prefix], inside: &[Prefix]) -> String {
             );
         }
     }
-    replacing(names::TABLE, &chain("postrouting", "nat hook postrouting priority srcnat", &rules))
+    let chain = chain("postrouting", "nat hook postrouting priority srcnat", &rules);
+    Table::Machine.replacement(&chain)
 }
 
 /// The pods' table with the elements of `attachments`.
@@ -128,23 +151,30 @@ pub fn render_pods(attachments: &[Attachment]) -> String {
     body += &chain("prerouting", "nat hook prerouting priority dstnat + 1", to_pods);
     body += &chain("output", "nat hook output priority -99", to_pods);
     body += &chain("postrouting", "nat hook postrouting priority srcnat + 1", &hairpins);
-    replacing(names::PODS_TABLE, &body)
+    Table::Pods.replacement(&body)
 }
 
-/// Tables that are not in force with the desired text.
+/// The table that drops what a promiscuous bridge would deliver twice, by `rules`.
+pub fn render_dedup(rules: &str) -> String {
+    Table::Dedup.replacement(&chain("input", "filter hook input priority filter", rules))
+}
+
+/// Tables that are not in force with the desired text, and that of a mode which is no more; the others
+/// stay, for the sake of pods that may live by them.
 pub fn plan(desired: &BTreeMap<Table, String>, in_force: &BTreeMap<Table, String>) -> Vec<Step> {
     let wrong = desired.iter().filter(|(table, text)| in_force.get(table) != Some(text));
-    wrong.map(|(&table, text)| Step { table, text: text.clone() }).collect()
+    let wrong = wrong.map(|(&table, text)| Step { table, text: text.clone() });
+    let more = in_force.keys().filter(|table| **table == Table::Dedup);
+    let more = more.filter(|table| !desired.contains_key(table));
+    wrong.chain(more.map(|&table| Step { table, text: table.removal() })).collect()
 }
 
-/// The text that is in force: the one that was applied, if nft still prints what it printed then.
+/// The text that is in force: the one that was applied, if nft still prints what it printed then; an
+/// empty one of a table that somebody has changed since, none if there is no table.
 pub fn in_force(applied: Option<Applied>, listing: Option<&str>) -> Option<String> {
-    applied.filter(|applied| Some(applied.listing.as_str()) == listing).map(|applied| applied.text)
-}
-
-/// In one transaction, whether or not the table is there.
-fn replacing(table: &str, body: &str) -> String {
-    format!("table inet {table}\ndelete table inet {table}\ntable inet {table} {{\n{body}}}\n")
+    let listing = listing?;
+    let same = applied.filter(|applied| applied.listing == listing);
+    Some(same.map(|applied| applied.text).unwrap_or_default())
 }
 
 fn chain(name: &str, hook: &str, rules: &str) -> String {
@@ -174,7 +204,8 @@ fn fields(fields: &[Field]) -> String {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "replace nft table inet {}", self.table.name())
+        let change = if self.text == self.table.removal() { "remove" } else { "replace" };
+        write!(f, "{change} nft table {} {}", self.table.family(), self.table.name())
     }
 }
 

@@ -13,6 +13,7 @@ pub mod cni_config;
 pub mod events;
 pub mod exec_plugins;
 pub mod firewall;
+pub mod hairpin;
 pub mod health;
 pub mod ipam;
 pub mod machine;

@@ -11,12 +11,13 @@ use net::route::RouteChange;
 
 use crate::bridge::{self, Bridge, Held};
 use crate::firewall::{self, Table};
+use crate::hairpin::{Hairpin, deduplication};
 use crate::mode::Runtime;
 use crate::mtu;
 use crate::ports;
 use crate::routes::{self, Place, Routes, Routing};
 use crate::segment::Segment;
-use crate::state::{Config, HAIRPIN, Nodes, Observed, Step};
+use crate::state::{Config, Nodes, Observed, Step};
 use crate::unready::Unready;
 
 /// cbr0 as it should be, with masquerade and routes to the peers.
@@ -30,6 +31,8 @@ pub struct Network {
     pub tables: BTreeMap<Table, String>,
     /// Whether pods hang on it by our plugin, whose ports are repaired.
     pub has_ports: bool,
+    /// Whether these send frames back where they came from.
+    pub hairpin: bool,
 }
 
 /// The network of this machine's pods.
@@ -70,13 +73,19 @@ pub fn desired(
     if has_ports {
         tables.insert(Table::Pods, firewall::render_pods(&[]));
     }
+    let bridge =
+        bridge::desired(&ranges, segment.bridge(), config.hairpin, now, &observed.attached);
+    if config.hairpin == Hairpin::PromiscuousBridge {
+        tables.insert(Table::Dedup, firewall::render_dedup(&deduplication(bridge.mac)));
+    }
     Ok(Network {
-        bridge: bridge::desired(&ranges, segment.bridge(), now, &observed.attached),
+        bridge,
         routes,
         tables,
         ranges,
         segment,
         has_ports,
+        hairpin: config.hairpin.is_of_ports(),
     })
 }
 
@@ -102,7 +111,7 @@ impl Network {
         let (before, after): (Vec<_>, Vec<_>) =
             bridge.into_iter().partition(|step| matches!(step, DeleteAddress(_) | Create(_)));
         let ports =
-            self.has_ports.then(|| ports::plan(links, observed.bridge(), recorded, HAIRPIN));
+            self.has_ports.then(|| ports::plan(links, observed.bridge(), recorded, self.hairpin));
         let tables = firewall::plan(&self.tables, &observed.tables);
 
         let mut first = batch(deletions).into_iter().collect::<Vec<_>>();

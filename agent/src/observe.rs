@@ -23,7 +23,7 @@ use crate::sysctl;
 pub enum ObserveError {
     #[error(transparent)]
     Net(#[from] NetError),
-    #[error("cannot list nft table inet {table}")]
+    #[error("cannot list nft table {table}")]
     Table { table: &'static str, source: NftError },
     #[error("cannot read {path}")]
     File { path: String, source: io::Error },
@@ -63,7 +63,7 @@ impl Machine {
     /// What matters where cbr0 is ours.
     fn observe_bridge(&mut self, observed: &mut Observed) -> Result<(), ObserveError> {
         let ruleset = self.ruleset()?;
-        for table in Table::BOTH {
+        for table in Table::ALL {
             let listing = ruleset.listings.get(&table);
             let text = in_force(&self.paths, table, listing.map(String::as_str))?;
             observed.tables.extend(text.map(|text| (table, text)));
@@ -106,7 +106,10 @@ impl Machine {
             return Ok(known);
         }
         let mut listings = BTreeMap::new();
-        for table in Table::BOTH {
+        // A table that was never applied is not asked for: each question is a process.
+        let known =
+            |table: &Table| *table != Table::Dedup || self.paths.applied(table.name()).exists();
+        for table in Table::ALL.into_iter().filter(known) {
             let listing = listing(table)
                 .map_err(|source| ObserveError::Table { table: table.name(), source })?;
             listings.extend(listing.map(|listing| (table, listing)));
@@ -151,6 +154,7 @@ pub(crate) fn listing(table: Table) -> Result<Option<String>, NftError> {
     match table {
         Table::Machine => net::nft::list(table.name()),
         Table::Pods => net::nft::list_terse(table.name()),
+        Table::Dedup => net::nft::list_of_bridge(table.name()),
     }
 }
 

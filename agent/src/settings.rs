@@ -50,6 +50,10 @@ pub struct Flags {
     #[arg(long, value_name = "MODE", default_value = "direct")]
     routing: String,
 
+    /// How a pod reaches itself through a Service: hairpin-veth, promiscuous-bridge or none (not at all)
+    #[arg(long, value_name = "MODE", default_value = "hairpin-veth")]
+    hairpin_mode: String,
+
     /// MTU of pods in bytes; 0 is the smallest of the enabled normal interfaces'
     #[arg(long, value_name = "BYTES", default_value = "0")]
     network_plugin_mtu: String,
@@ -103,6 +107,8 @@ impl Flags {
         let source = self.mode.source(&mode, &self.node_name, &mut mistakes);
         let cluster_cidrs = cluster_cidrs(&self.cluster_cidr, &mode, &source, &mut mistakes);
         let mtu = pod_mtu(&self.network_plugin_mtu, &cluster_cidrs, &mut mistakes);
+        let hairpin =
+            mistakes.keep("--hairpin-mode", self.hairpin_mode.parse()).unwrap_or_default();
         let routing = mistakes.keep("--routing", self.routing.parse()).unwrap_or_default();
         let unmasqueraded = self.non_masquerade_cidr.iter();
         let unmasqueraded = unmasqueraded.map(|text| Prefix::parse_masking(text.trim()));
@@ -119,6 +125,7 @@ impl Flags {
             cluster_cidrs,
             unmasqueraded,
             routing,
+            hairpin,
             mtu,
             state_dir: paths.state.clone(),
         };

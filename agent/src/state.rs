@@ -20,6 +20,7 @@ use net::route::{Route, RouteChange};
 use crate::bridge;
 use crate::cni_config::{self, Installed, Offer};
 use crate::firewall::{self, Table};
+use crate::hairpin::Hairpin;
 use crate::mode::{Mode, Runtime};
 use crate::network::{self, Network};
 use crate::others::Others;
@@ -37,14 +38,12 @@ pub struct Config {
     /// Destinations outside of these that see pods' own addresses all the same.
     pub unmasqueraded: Vec<Prefix>,
     pub routing: Routing,
+    pub hairpin: Hairpin,
     /// In bytes; the smallest of the normal interfaces' where none is given.
     pub mtu: Option<u32>,
     /// Where the plugin keeps leases and records.
     pub state_dir: PathBuf,
 }
-
-/// Whether pods' ports send frames back where they came from.
-pub const HAIRPIN: bool = true;
 
 /// The Nodes of the cluster by name.
 pub type Nodes = BTreeMap<String, Arc<NodeView>>;
@@ -120,7 +119,7 @@ pub fn desired(
     let offer = match &mode.runtime {
         Runtime::Nothing | Runtime::Others => None,
         Runtime::Kubenet => {
-            network.as_ref().map(|n| Offer::kubenet(&n.ranges, n.segment, state_dir))
+            network.as_ref().map(|n| Offer::kubenet(&n.ranges, n.segment, n.hairpin, state_dir))
         }
         Runtime::Exec(plugin) => Some(Offer::exec(plugin, state_dir)),
     };

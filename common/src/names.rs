@@ -24,6 +24,9 @@ pub const TABLE: &str = "kubenet";
 /// The nft table of the pods, family inet: host ports. Chains are the agent's, elements the plugin's.
 pub const PODS_TABLE: &str = "kubenet-pods";
 
+/// The nft table, family bridge, that drops what a promiscuous bridge would deliver twice.
+pub const DEDUP_TABLE: &str = "kubenet-dedup";
+
 /// The plugin's file name, its `type` in the conflist, and the name of the network.
 pub const PLUGIN: &str = "kubenet";
 

@@ -29,6 +29,11 @@ pub fn list(table: &str) -> Result<Option<String>, NftError> {
     found(run(&["--stateless", "list", "table", "inet", table], ""))
 }
 
+/// As [`list`], of the table `bridge TABLE`.
+pub fn list_of_bridge(table: &str) -> Result<Option<String>, NftError> {
+    found(run(&["--stateless", "list", "table", "bridge", table], ""))
+}
+
 /// As [`list`], but without the elements of sets and maps.
 pub fn list_terse(table: &str) -> Result<Option<String>, NftError> {
     found(run(&["--stateless", "--terse", "list", "table", "inet", table], ""))

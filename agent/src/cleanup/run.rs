@@ -139,7 +139,7 @@ fn in_flight(paths: &Paths) -> anyhow::Result<Vec<String>> {
 
 fn tables() -> anyhow::Result<Vec<Table>> {
     let mut tables = Vec::new();
-    for table in Table::BOTH {
+    for table in Table::ALL {
         let listing = observe::listing(table);
         let listing = listing.with_context(|| format!("cannot list nft table {}", table.name()))?;
         tables.extend(listing.map(|_| table));
@@ -194,10 +194,7 @@ impl Machine {
                 let deletions = routes.iter().copied().map(RouteChange::Delete).collect();
                 Ok(self.apply(&Step::Routes(deletions))?)
             }
-            Removal::Table(table) => {
-                let name = table.name();
-                Ok(net::nft::apply(&format!("table inet {name}\ndelete table inet {name}\n"))?)
-            }
+            Removal::Table(table) => Ok(net::nft::apply(&table.removal())?),
             Removal::Setting(change) => {
                 Ok(self.sysctl.write(&change.key, &change.before).map(drop)?)
             }

@@ -4,6 +4,7 @@ use common::attachment::HostPort;
 use net::Netns;
 
 use super::*;
+use crate::hairpin::deduplication;
 use crate::testing::golden;
 
 fn prefixes(texts: &[&str]) -> Vec<Prefix> {
@@ -35,14 +36,19 @@ fn pods() -> String {
     }])
 }
 
+fn dedup() -> String {
+    render_dedup(&deduplication(net::Mac([0x0a, 0x58, 10, 244, 1, 1])))
+}
+
 #[test]
 fn the_tables_read_as_they_should() {
     golden("kubenet.nft", &machine());
     golden("kubenet-pods.nft", &pods());
+    golden("kubenet-dedup.nft", &dedup());
 }
 
 #[test]
-fn nft_takes_both_tables_twice_and_prints_the_same() {
+fn nft_takes_all_tables_twice_and_prints_the_same() {
     let netns = Netns::unnamed().unwrap();
     netns
         .run(|| {
@@ -54,6 +60,11 @@ fn nft_takes_both_tables_twice_and_prints_the_same() {
                 assert_eq!(listings[0], listings[1]);
                 assert!(listings[0].contains("masquerade"), "{}", listings[0]);
             }
+            let listings = [(); 2].map(|()| {
+                net::nft::apply(&dedup()).unwrap();
+                net::nft::list_of_bridge(names::DEDUP_TABLE).unwrap().unwrap()
+            });
+            assert_eq!(listings[0], listings[1]);
         })
         .unwrap();
 }
@@ -82,9 +93,9 @@ fn nothing_is_masqueraded_where_everything_is_inside() {
 fn a_table_that_reads_otherwise_is_not_in_force() {
     let applied = || Some(Applied { text: "text".to_owned(), listing: "listing".to_owned() });
     assert_eq!(in_force(applied(), Some("listing")).as_deref(), Some("text"));
-    assert_eq!(in_force(applied(), Some("changed")), None);
+    assert_eq!(in_force(applied(), Some("changed")).as_deref(), Some(""));
     assert_eq!(in_force(applied(), None), None);
-    assert_eq!(in_force(None, Some("listing")), None);
+    assert_eq!(in_force(None, Some("listing")).as_deref(), Some(""));
 }
 
 #[test]
@@ -96,4 +107,7 @@ fn only_a_table_with_another_text_is_replaced() {
     let steps = plan(&tables("a", "b"), &tables("a", "c"));
     assert_eq!(steps, [Step { table: Table::Pods, text: "b".to_owned() }]);
     assert_eq!(plan(&tables("a", "b"), &BTreeMap::new()).len(), 2);
+    let more = BTreeMap::from([(Table::Dedup, String::new())]);
+    let steps = plan(&BTreeMap::new(), &more);
+    assert_eq!(steps[0].to_string(), "remove nft table bridge kubenet-dedup");
 }

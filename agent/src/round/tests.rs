@@ -1,6 +1,7 @@
 //! Rounds against a real kernel: a bare machine becomes right, stays untouched when it is, and each
 //! thing that somebody breaks is mended by the next round.
 
+mod hairpin;
 mod mtu;
 
 use std::fs;

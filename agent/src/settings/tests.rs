@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::hairpin::Hairpin;
 use crate::mode::{ExecPlugin, Runtime};
 use crate::routes::Routing;
 
@@ -137,13 +138,15 @@ fn plugins_may_be_in_several_folders() {
 }
 
 #[test]
-fn routes_and_masquerade_are_the_operators_to_say() {
+fn routes_hairpin_and_masquerade_are_the_operators_to_say() {
     let least = ["--node-name=n", "--cluster-cidr=10.0.0.0/8"];
     let config = |more: &[&str]| settings(&[&least, more].concat()).map(|s| s.config);
     assert_eq!(config(&[]).unwrap().routing, Routing::Direct);
     let many =
         ["--non-masquerade-cidr=172.16.0.0/12,fd00::/8", "--non-masquerade-cidr=192.0.2.0/24"];
     assert_eq!(config(&many).unwrap().unmasqueraded.len(), 3);
+    assert_eq!(config(&[]).unwrap().hairpin, Hairpin::Veth);
+    assert_eq!(config(&["--hairpin-mode=none"]).unwrap().hairpin, Hairpin::None);
     assert_eq!(config(&["--routing=cloud"]).unwrap().routing, Routing::Cloud);
     let text = config(&["--routing=bgp", "--non-masquerade-cidr=ten"]).unwrap_err();
     let lines = text.lines().map(str::trim).collect::<Vec<_>>();

@@ -19,6 +19,7 @@ fn config() -> Config {
         cluster_cidrs: vec!["10.244.0.0/16".parse().unwrap(), "fd00::/48".parse().unwrap()],
         unmasqueraded: Vec::new(),
         routing: Routing::Direct,
+        hairpin: Hairpin::Veth,
         mtu: None,
         state_dir: PathBuf::from("/run/kubenet"),
     }
@@ -63,6 +64,9 @@ impl Observed {
                 self.sysctls.insert(setting.key.clone(), setting.value.to_owned());
             }
             Step::Routes(changes) => changes.iter().for_each(|change| self.take_route(change)),
+            Step::Table(step) if step.text == step.table.removal() => {
+                self.tables.remove(&step.table);
+            }
             Step::Table(step) => drop(self.tables.insert(step.table, step.text.clone())),
             Step::Runtime(cni_config::Step::WriteConflist(text)) => {
                 self.conflist = Some(text.clone());
@@ -229,7 +233,7 @@ fn without_br_netfilter_all_is_made_but_the_conflist() {
 fn a_conflist_of_another_range_goes_first() {
     let nodes = nodes(&["me 1 10.244.9.0/24"]);
     let ranges = [crate::testing::range("10.244.1.0/24")];
-    let old = Offer::kubenet(&ranges, Segment::of(1450, []), "/s".as_ref()).conflist;
+    let old = Offer::kubenet(&ranges, Segment::of(1450, []), true, "/s".as_ref()).conflist;
     let observed = Observed { conflist: Some(old), ..bare() };
     let plan = plan(&desired(&config(), Some(&nodes), &observed).unwrap(), &observed);
     let conflists = plan.iter().map(|step| rank(step) == 9).collect::<Vec<_>>();
@@ -308,7 +312,7 @@ prop_compose! {
             }
         }
         if !tables.is_empty() {
-            machine.tables = Table::BOTH.map(|table| (table, tables.to_owned())).into();
+            machine.tables = Table::ALL.map(|table| (table, tables.to_owned())).into();
         }
         machine.conflist = conflist.map(str::to_owned);
         machine

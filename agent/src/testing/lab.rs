@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use cni::{Answer, Environment, Plugin};
 use common::attachment::{Attachment, AttachmentId};
 use common::names;
-use net::link::{AddrGen, Hairpin, LinkChange, VethSpec};
+use net::link::{AddrGen, Hairpin as PortHairpin, LinkChange, VethSpec};
 use net::shaping::Shaping;
 use net::{Mac, Netlink, Netns};
 use serde_json::Value;
@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use super::node;
 use super::traffic::Place;
+use crate::hairpin::Hairpin;
 use crate::machine::{Machine, Paths};
 use crate::mode::Mode;
 use crate::round::{Round, Said};
@@ -53,6 +54,7 @@ impl Lab {
             cluster_cidrs: ["10.244.0.0/16", "fd00::/48"].map(|cidr| cidr.parse().unwrap()).into(),
             unmasqueraded: Vec::new(),
             routing: Routing::Direct,
+            hairpin: Hairpin::Veth,
             mtu: None,
             state_dir: files.path().join("state"),
         };
@@ -148,7 +150,7 @@ impl Lab {
 /// A pod that the plugin made.
 pub(crate) struct Born {
     pub(crate) netns: Netns,
-    addresses: Vec<IpAddr>,
+    pub(crate) addresses: Vec<IpAddr>,
 }
 
 impl Born {
@@ -170,7 +172,7 @@ fn uplink(netns: &Netns, switch: &Netns) {
         mtu: 1450,
         alias: "",
         bridge,
-        hairpin: Hairpin::Off,
+        hairpin: PortHairpin::Off,
         shaping: Shaping::default(),
     };
     let eth0 = outside.create_veth(&spec).unwrap().container;
@@ -229,7 +231,7 @@ impl Pod {
             mtu: bridge.mtu,
             alias: &record.alias(),
             bridge: bridge.index,
-            hairpin: Hairpin::On,
+            hairpin: PortHairpin::On,
             shaping: Shaping::default(),
         };
         machine.netlink.create_veth(&spec).unwrap();
