@@ -144,7 +144,7 @@ fn stages(workspace: &Workspace) -> Vec<Stage> {
         Stage::new(
             "controller, on a real API server",
             "test -p e2e --locked --test controller",
-            150,
+            240,
             Wanted::Tests,
         ),
         Stage::new(
