@@ -229,22 +229,30 @@ impl Machine {
     fn publish(&mut self, claim: &Claim, record: &Attachment) -> Result<(), Error> {
         let Self { kernel, state, .. } = self;
         let (mut dead, mut records) = (Vec::new(), Vec::new());
+        let mut asked_again = false;
         loop {
             match hostports::publish(kernel, state, &claim.id, record, &records) {
+                // Its owner went between two looks, if it has ever had one.
+                Err(Error::HostPortTaken { owner: None, .. }) if !asked_again => {
+                    asked_again = true;
+                }
                 Err(Error::HostPortTaken { port, owner: Some(owner) }) => {
                     match removal::fate(kernel, state, &owner.id)? {
+                        // Its elements went before its record, since they were found in our way.
+                        Fate::Alive if state.last_record(&owner.id)?.is_none() => {}
                         Fate::Alive => {
                             return Err(Error::HostPortTaken { port, owner: Some(owner) });
                         }
-                        Fate::Gone => continue,
-                        Fate::Dead(claim) => dead.push(claim),
+                        Fate::Gone => {}
+                        Fate::Dead(claim) => {
+                            records.extend(state.last_record(&claim.id)?);
+                            dead.push(claim);
+                        }
                     }
                 }
                 Err(error) => return Err(error),
                 Ok(()) => return removal::remove(kernel, state, &dead),
             }
-            let newest = dead.last().map(|claim| state.last_record(&claim.id)).transpose()?;
-            records.extend(newest.flatten());
         }
     }
 
