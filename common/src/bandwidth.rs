@@ -16,7 +16,8 @@ pub struct Bandwidth {
     pub egress: Option<Limit>,
 }
 
-/// A token bucket: of whole frames, headers included.
+/// A token bucket: of IP packets; the kernel counts no link header, and the IP header of a segmented
+/// packet once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Limit {

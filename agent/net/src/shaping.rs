@@ -33,6 +33,7 @@ const U32: &str = "u32";
 /// `linux/rtnetlink.h`: attributes of qdiscs and filters.
 const TCA_KIND: u16 = 1;
 const TCA_OPTIONS: u16 = 2;
+const TCA_STAB: u16 = 8;
 
 /// `linux/pkt_sched.h`
 const TC_H_ROOT: TcHandle = TcHandle { major: 0xffff, minor: 0xffff };
@@ -42,6 +43,7 @@ const TC_LINKLAYER_ETHERNET: u8 = 1;
 const TCA_TBF_PARMS: u16 = 1;
 const TCA_TBF_RATE64: u16 = 4;
 const TCA_TBF_BURST: u16 = 6;
+const TCA_STAB_BASE: u16 = 1;
 
 /// Nanoseconds of a tick, in which the kernel tells a burst (`PSCHED_SHIFT` in `net/pkt_sched.h`).
 const TICK: u128 = 64;
@@ -58,6 +60,7 @@ const TCA_EGRESS_REDIR: u32 = 1;
 
 /// `linux/if_ether.h`
 const ETH_P_ALL: u16 = 3;
+const ETH_HLEN: i32 = 14;
 
 /// `struct tcmsg` (linux/rtnetlink.h).
 const HEADER: usize = 20;
@@ -156,8 +159,19 @@ fn limiting(index: u32, limit: &Limit) -> Request {
     let parameters = DefaultNla::new(TCA_TBF_PARMS, parameters);
     let mut message = message(index, TC_H_ROOT);
     message.attributes = options(TBF, [parameters, burst].into_iter().chain(rate64).collect());
+    message.attributes.push(TcAttribute::Other(without_link_header()));
     let flags = NLM_F_CREATE | NLM_F_EXCL;
     Request { message: RouteNetlinkMessage::NewQueueDiscipline(message), flags }
+}
+
+/// Counts a packet without its Ethernet header, as the one who set the rate does: with the header, and
+/// that of each segment of a large packet, TCP over IPv6 gets 94 % of the rate (tc-stab(8)).
+fn without_link_header() -> DefaultNla {
+    // `struct tc_sizespec` of a table without entries.
+    let mut sizes = vec![0; 4];
+    sizes.extend((-ETH_HLEN).to_ne_bytes());
+    sizes.resize(24, 0);
+    nested(TCA_STAB, &[DefaultNla::new(TCA_STAB_BASE, sizes)])
 }
 
 /// Gives the link a place for filters of what it receives.

@@ -47,7 +47,8 @@ fn measure(from: &Netns, to: &Netns, address: IpAddr) -> f64 {
 }
 
 /// Measures until a rate is what it should be; a machine that is too busy to send may make it less, but
-/// nothing makes it more.
+/// nothing makes it more. Were headers counted, it would be 0.97 and 0.96 with the burst that was saved
+/// up before, and 0.94 without.
 #[track_caller]
 fn check(what: &str, measure: impl Fn() -> f64) {
     let mut ratio = 0.0;
@@ -55,7 +56,7 @@ fn check(what: &str, measure: impl Fn() -> f64) {
         ratio = measure() / f64::from(RATE);
         eprintln!("{what}: {ratio:.3} of the rate");
         assert!(ratio <= 1.05, "{what}: {ratio} of the rate");
-        if ratio >= 0.95 {
+        if ratio >= 0.98 {
             return;
         }
     }
