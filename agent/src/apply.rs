@@ -12,11 +12,12 @@ use net::nft::NftError;
 use net::program::{Call, ProgramError};
 use net::route::RouteChange;
 
+use crate::firewall::Table;
 use crate::machine::Machine;
 use crate::state::Step;
 use crate::sysctl::Setting;
 use crate::unready::{Unready, Verdict};
-use crate::{bridge, cni_config, firewall, observe, ports};
+use crate::{bridge, cni_config, firewall, loopback, observe, ports};
 
 /// Programs are for everybody to run.
 const PROGRAM: u32 = 0o755;
@@ -50,6 +51,8 @@ pub enum ApplyError {
     Nft(#[from] NftError),
     #[error("a plugin has been writing to it for {} s", PLUGIN_AT_WORK.as_secs())]
     PluginAtWork,
+    #[error("nft table {} is not there to guard 127.0.0.1", names::PODS_TABLE)]
+    Unguarded,
     #[error(transparent)]
     Program(#[from] ProgramError),
     #[error("cannot write {path}")]
@@ -150,6 +153,9 @@ impl Machine {
     }
 
     fn apply_sysctl(&self, setting: &Setting) -> Result<(), ApplyError> {
+        if loopback::wants_guard(setting) && observe::listing(Table::Pods)?.is_none() {
+            return Err(ApplyError::Unguarded);
+        }
         at(&self.paths.sysctl.join(&setting.key), self.change_setting(setting))
     }
 
@@ -176,8 +182,8 @@ impl Machine {
         for _ in 0..LISTINGS {
             let before = self.nftables.generation()?;
             match table {
-                firewall::Table::Machine | firewall::Table::Dedup => net::nft::apply(&step.text)?,
-                firewall::Table::Pods => self.rebuild_pods_table()?,
+                Table::Machine | Table::Dedup => net::nft::apply(&step.text)?,
+                Table::Pods => self.rebuild_pods_table(&step.text)?,
             }
             listing = observe::listing(table)?.unwrap_or_default();
             // Else somebody else's change may have come between, and be in the listing.
@@ -192,14 +198,15 @@ impl Machine {
     }
 
     /// With the elements of all records, while no plugin writes either.
-    fn rebuild_pods_table(&self) -> Result<(), ApplyError> {
+    fn rebuild_pods_table(&self, text: &str) -> Result<(), ApplyError> {
         let path = self.paths.pods_table_lock();
         let lock = at(&path, File::options().create(true).append(true).open(&path))?;
         if !at(&path, lock_within(&lock, PLUGIN_AT_WORK))? {
             return Err(ApplyError::PluginAtWork);
         }
         let records = at(&self.paths.state, self.paths.records())?;
-        Ok(net::nft::apply(&firewall::render_pods(&records.attachments))?)
+        let elements = firewall::elements(&records.attachments);
+        Ok(net::nft::apply(&format!("{text}{elements}"))?)
     }
 
     fn apply_runtime(&mut self, step: &cni_config::Step) -> Result<(), ApplyError> {

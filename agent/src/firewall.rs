@@ -13,6 +13,8 @@ use common::pods_table::{self, Field, HAIRPIN, HOST_PORTS, HOST_PORTS_AT};
 use common::{Family, PerFamily, Prefix, names};
 use serde::{Deserialize, Serialize};
 
+use crate::loopback::Loopback;
+
 /// The tables that the agent makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Table {
@@ -33,7 +35,7 @@ pub struct Applied {
 
 /// Replaces a table by `text`, in one transaction; safe to repeat.
 ///
-/// Of [`Table::Pods`] the text has no elements yet: they are read under the lock.
+/// To that of [`Table::Pods`] the [`elements`] are added, which are read under the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     pub table: Table,
@@ -109,17 +111,11 @@ pub fn render_machine(sources: &[Prefix], inside: &[Prefix]) -> String {
     Table::Machine.replacement(&chain)
 }
 
-/// The pods' table with the elements of `attachments`.
+/// The pods' table, without elements.
 ///
 /// Its chains come one step after kube-proxy's (`dstnat` is -100), so that a NodePort wins by rule;
 /// nft knows no name for that priority on the output hook.
-pub fn render_pods(attachments: &[Attachment]) -> String {
-    let mut elements = BTreeMap::<&str, Vec<String>>::new();
-    for element in pods_table::elements_of_all(attachments) {
-        let data = fields(&element.data);
-        let data = if data.is_empty() { data } else { format!(" : {data}") };
-        elements.entry(element.set).or_default().push(fields(&element.key) + &data);
-    }
+pub fn render_pods(loopback: Loopback) -> String {
     let (mut body, mut lookups, mut hairpins) = (String::new(), String::new(), String::new());
     for family in Family::BOTH {
         let Words { ip, nfproto, address_type: address, .. } = WORDS[family];
@@ -131,12 +127,7 @@ pub fn render_pods(attachments: &[Attachment]) -> String {
             ("set", hairpin, format!("{address} . {address}")),
         ];
         for (kind, name, kept) in sets {
-            let elements = elements.remove(name).unwrap_or_default();
-            let _ = write!(body, "\t{kind} {name} {{\n\t\ttype {kept}\n");
-            if !elements.is_empty() {
-                let _ = writeln!(body, "\t\telements = {{ {} }}", elements.join(", "));
-            }
-            body.push_str("\t}\n");
+            let _ = write!(body, "\t{kind} {name} {{\n\t\ttype {kept}\n\t}}\n");
         }
         for (key, map) in [(format!("{ip} daddr . "), at), (String::new(), any)] {
             let _ = writeln!(
@@ -148,10 +139,28 @@ pub fn render_pods(attachments: &[Attachment]) -> String {
     }
     let _ = write!(body, "\tchain hostports {{\n{lookups}\t}}\n");
     let to_pods = "\t\tfib daddr type local jump hostports\n";
+    body += loopback.guard();
     body += &chain("prerouting", "nat hook prerouting priority dstnat + 1", to_pods);
-    body += &chain("output", "nat hook output priority -99", to_pods);
-    body += &chain("postrouting", "nat hook postrouting priority srcnat + 1", &hairpins);
+    let from_here = format!("{}{to_pods}", loopback.exempt());
+    body += &chain("output", "nat hook output priority -99", &from_here);
+    let rewritten = hairpins + &loopback.masquerade();
+    body += &chain("postrouting", "nat hook postrouting priority srcnat + 1", &rewritten);
     Table::Pods.replacement(&body)
+}
+
+/// Commands that add the elements of `attachments` to the pods' table.
+pub fn elements(attachments: &[Attachment]) -> String {
+    let mut elements = BTreeMap::<&str, Vec<String>>::new();
+    for element in pods_table::elements_of_all(attachments) {
+        let data = fields(&element.data);
+        let data = if data.is_empty() { data } else { format!(" : {data}") };
+        elements.entry(element.set).or_default().push(fields(&element.key) + &data);
+    }
+    let (family, table) = (Table::Pods.family(), Table::Pods.name());
+    let command = |(set, elements): (&str, Vec<String>)| {
+        format!("add element {family} {table} {set} {{ {} }}\n", elements.join(", "))
+    };
+    elements.into_iter().map(command).collect()
 }
 
 /// The table that drops what a promiscuous bridge would deliver twice, by `rules`.

@@ -16,6 +16,7 @@ pub mod firewall;
 pub mod hairpin;
 pub mod health;
 pub mod ipam;
+pub mod loopback;
 pub mod machine;
 pub mod mode;
 pub mod mtu;

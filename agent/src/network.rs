@@ -12,12 +12,14 @@ use net::route::RouteChange;
 use crate::bridge::{self, Bridge, Held};
 use crate::firewall::{self, Table};
 use crate::hairpin::{Hairpin, deduplication};
+use crate::loopback::Loopback;
 use crate::mode::Runtime;
 use crate::mtu;
 use crate::ports;
 use crate::routes::{self, Place, Routes, Routing};
 use crate::segment::Segment;
 use crate::state::{Config, Nodes, Observed, Step};
+use crate::sysctl::Setting;
 use crate::unready::Unready;
 
 /// cbr0 as it should be, with masquerade and routes to the peers.
@@ -33,6 +35,7 @@ pub struct Network {
     pub has_ports: bool,
     /// Whether these send frames back where they came from.
     pub hairpin: bool,
+    pub loopback: Loopback,
 }
 
 /// The network of this machine's pods.
@@ -71,7 +74,7 @@ pub fn desired(
     let mut tables = BTreeMap::from([(Table::Machine, machine)]);
     let has_ports = config.mode.runtime == Runtime::Kubenet;
     if has_ports {
-        tables.insert(Table::Pods, firewall::render_pods(&[]));
+        tables.insert(Table::Pods, firewall::render_pods(config.loopback));
     }
     let bridge =
         bridge::desired(&ranges, segment.bridge(), config.hairpin, now, &observed.attached);
@@ -86,6 +89,7 @@ pub fn desired(
         segment,
         has_ports,
         hairpin: config.hairpin.is_of_ports(),
+        loopback: config.loopback,
     })
 }
 
@@ -96,6 +100,12 @@ impl Network {
         let mut families = families.collect::<Vec<_>>();
         families.sort();
         families
+    }
+
+    /// Whether cbr0 carries what the machine sends to a host port by 127.0.0.1; none without host ports.
+    pub fn localnet(&self) -> Option<Setting> {
+        let has_host_ports = self.has_ports && self.families().contains(&Family::V4);
+        has_host_ports.then(|| self.loopback.setting())
     }
 
     /// Steps that turn `observed` into this network, before and after the kernel's settings: those of

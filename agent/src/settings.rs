@@ -7,6 +7,7 @@ use common::{Prefix, names};
 use process::serve::{Addresses, ServeFlags};
 use process::settings::{Mistakes, Shared, SharedFlags};
 
+use crate::loopback::Loopback;
 use crate::machine::Paths;
 use crate::mode::Mode;
 use crate::mtu;
@@ -53,6 +54,18 @@ pub struct Flags {
     /// How a pod reaches itself through a Service: hairpin-veth, promiscuous-bridge or none (not at all)
     #[arg(long, value_name = "MODE", default_value = "hairpin-veth")]
     hairpin_mode: String,
+
+    /// Host ports are there on 127.0.0.1 too, for who asks from the machine itself (IPv4)
+    #[arg(
+        long,
+        value_name = "BOOL",
+        default_value_t = true,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set
+    )]
+    loopback_host_ports: bool,
 
     /// MTU of pods in bytes; 0 is the smallest of the enabled normal interfaces'
     #[arg(long, value_name = "BYTES", default_value = "0")]
@@ -126,6 +139,7 @@ impl Flags {
             unmasqueraded,
             routing,
             hairpin,
+            loopback: Loopback::of(self.loopback_host_ports),
             mtu,
             state_dir: paths.state.clone(),
         };

@@ -21,6 +21,7 @@ use crate::bridge;
 use crate::cni_config::{self, Installed, Offer};
 use crate::firewall::{self, Table};
 use crate::hairpin::Hairpin;
+use crate::loopback::{self, Loopback};
 use crate::mode::{Mode, Runtime};
 use crate::network::{self, Network};
 use crate::others::Others;
@@ -39,6 +40,7 @@ pub struct Config {
     pub unmasqueraded: Vec<Prefix>,
     pub routing: Routing,
     pub hairpin: Hairpin,
+    pub loopback: Loopback,
     /// In bytes; the smallest of the normal interfaces' where none is given.
     pub mtu: Option<u32>,
     /// Where the plugin keeps leases and records.
@@ -123,7 +125,9 @@ pub fn desired(
         }
         Runtime::Exec(plugin) => Some(Offer::exec(plugin, state_dir)),
     };
-    Ok(Desired { sysctls: sysctl::desired(&families, links, routes, sysctls), network, offer })
+    let mut sysctls = sysctl::desired(&families, links, routes, sysctls);
+    sysctls.extend(network.as_ref().and_then(Network::localnet));
+    Ok(Desired { sysctls, network, offer })
 }
 
 /// Steps that turn `observed` into `desired`; none once they agree.
@@ -142,13 +146,15 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Step> {
 
     let (before, after) =
         network.as_ref().map(|network| network.plan(observed)).unwrap_or_default();
-    let settings = sysctl::plan(sysctls, &observed.sysctls);
+    let settings = sysctl::plan(sysctls, &observed.sysctls).into_iter();
+    let (guarded, settings): (Vec<_>, Vec<_>) = settings.partition(loopback::wants_guard);
     let rest = offer.iter().flat_map(|o| o.plan_plugins(&observed.plugins, observed.initialised));
 
     let mut steps = first.map(Step::Runtime).into_iter().collect::<Vec<_>>();
     steps.extend(before);
     steps.extend(settings.into_iter().map(Step::Sysctl));
     steps.extend(after);
+    steps.extend(guarded.into_iter().map(Step::Sysctl));
     steps.extend(rest.chain(last).map(Step::Runtime));
     steps
 }

@@ -7,6 +7,8 @@ use common::{Family, PerFamily, names};
 use net::link::Link;
 use net::route::Route;
 
+use crate::loopback;
+
 /// Lets kube-proxy's rules see what crosses the bridge.
 pub const BRIDGE_NETFILTER: PerFamily<&str> = PerFamily {
     v4: "net/bridge/bridge-nf-call-iptables",
@@ -70,7 +72,8 @@ pub fn watched(links: &[Link], routes: &[Route]) -> Vec<String> {
     let fixed = [BRIDGE_NETFILTER, FORWARDING].into_iter();
     let fixed = fixed.flat_map(|keys| [keys.v4, keys.v6]).map(str::to_owned);
     let bridge = ON_BRIDGE.map(|(name, _)| of_link(names::BRIDGE, name));
-    fixed.chain(bridge).chain(accept_ra(links, routes)).collect()
+    let fixed = fixed.chain(bridge).chain([loopback::key()]);
+    fixed.chain(accept_ra(links, routes)).collect()
 }
 
 fn accept_ra(links: &[Link], routes: &[Route]) -> impl Iterator<Item = String> {

@@ -23,7 +23,7 @@ fn pods() -> String {
         host_port,
         container_port: 80,
     };
-    render_pods(&[Attachment {
+    let elements = elements(&[Attachment {
         container_id: "c".into(),
         ifname: "eth0".into(),
         bridge: "cbr0".into(),
@@ -33,7 +33,8 @@ fn pods() -> String {
         netns_inode: 1,
         host_ports: vec![port(None, 8080), port(Some("192.0.2.1"), 8081)],
         ..Attachment::default()
-    }])
+    }]);
+    render_pods(Loopback::Reached) + &elements
 }
 
 fn dedup() -> String {

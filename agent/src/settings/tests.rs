@@ -147,6 +147,9 @@ fn routes_hairpin_and_masquerade_are_the_operators_to_say() {
     assert_eq!(config(&many).unwrap().unmasqueraded.len(), 3);
     assert_eq!(config(&[]).unwrap().hairpin, Hairpin::Veth);
     assert_eq!(config(&["--hairpin-mode=none"]).unwrap().hairpin, Hairpin::None);
+    assert_eq!(config(&[]).unwrap().loopback, Loopback::Reached);
+    let off = config(&["--loopback-host-ports=false"]).unwrap();
+    assert_eq!(off.loopback, Loopback::Unreached);
     assert_eq!(config(&["--routing=cloud"]).unwrap().routing, Routing::Cloud);
     let text = config(&["--routing=bgp", "--non-masquerade-cidr=ten"]).unwrap_err();
     let lines = text.lines().map(str::trim).collect::<Vec<_>>();

@@ -20,6 +20,7 @@ fn config() -> Config {
         unmasqueraded: Vec::new(),
         routing: Routing::Direct,
         hairpin: Hairpin::Veth,
+        loopback: Loopback::Reached,
         mtu: None,
         state_dir: PathBuf::from("/run/kubenet"),
     }
@@ -147,13 +148,14 @@ fn rank(step: &Step) -> u8 {
         Step::Routes(changes) if matches!(changes.first(), Some(RouteChange::Delete(_))) => 0,
         Step::Bridge(bridge::Step::DeleteAddress(_)) => 1,
         Step::Bridge(bridge::Step::Create(_)) => 2,
+        Step::Sysctl(setting) if loopback::wants_guard(setting) => 8,
         Step::Sysctl(_) => 3,
         Step::Bridge(_) => 4,
         Step::Port(_) => 5,
         Step::Table(_) => 6,
         Step::Routes(_) => 7,
-        Step::Runtime(cni_config::Step::InstallPlugin(_) | cni_config::Step::Init(_)) => 8,
-        Step::Runtime(cni_config::Step::WriteConflist(_)) => 9,
+        Step::Runtime(cni_config::Step::InstallPlugin(_) | cni_config::Step::Init(_)) => 9,
+        Step::Runtime(cni_config::Step::WriteConflist(_)) => 10,
     }
 }
 
@@ -212,6 +214,7 @@ fn a_bare_machine_is_made_from_the_bridge_to_the_conflist() {
          replace nft table inet kubenet\n\
          replace nft table inet kubenet-pods\n\
          set 3 routes\n\
+         set net/ipv4/conf/cbr0/route_localnet to 1\n\
          install plugin loopback\n\
          install plugin kubenet\n\
          write 10-kubenet.conflist",
@@ -225,7 +228,7 @@ fn without_br_netfilter_all_is_made_but_the_conflist() {
     observed.sysctls.retain(|key, _| !key.starts_with("net/bridge"));
     let desired = desired(&config(), Some(&nodes), &observed).unwrap();
     let plan = plan(&desired, &observed);
-    assert_eq!(plan.iter().map(rank).max(), Some(8));
+    assert_eq!(plan.iter().map(rank).max(), Some(9));
     assert!(matches!(obstacle(&desired, &observed), Some(Unready::NoBridgeNetfilter(_))));
 }
 
@@ -236,7 +239,7 @@ fn a_conflist_of_another_range_goes_first() {
     let old = Offer::kubenet(&ranges, Segment::of(1450, []), true, "/s".as_ref()).conflist;
     let observed = Observed { conflist: Some(old), ..bare() };
     let plan = plan(&desired(&config(), Some(&nodes), &observed).unwrap(), &observed);
-    let conflists = plan.iter().map(|step| rank(step) == 9).collect::<Vec<_>>();
+    let conflists = plan.iter().map(|step| rank(step) == 10).collect::<Vec<_>>();
     assert!(conflists[0] && !conflists[1..].contains(&true));
 }
 
@@ -342,7 +345,7 @@ proptest! {
             prop_assert!(round < 2 || steps.is_empty(), "{steps:?}");
             prop_assert!(steps.is_sorted_by_key(rank), "{steps:?}");
             prop_assert!(
-                obstacle(&desired, &machine).is_none() || steps.iter().all(|step| rank(step) < 9)
+                obstacle(&desired, &machine).is_none() || steps.iter().all(|step| rank(step) < 10)
             );
             for step in &steps {
                 machine.take(step);

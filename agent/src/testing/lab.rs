@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use super::node;
 use super::traffic::Place;
 use crate::hairpin::Hairpin;
+use crate::loopback::Loopback;
 use crate::machine::{Machine, Paths};
 use crate::mode::Mode;
 use crate::round::{Round, Said};
@@ -55,6 +56,7 @@ impl Lab {
             unmasqueraded: Vec::new(),
             routing: Routing::Direct,
             hairpin: Hairpin::Veth,
+            loopback: Loopback::Reached,
             mtu: None,
             state_dir: files.path().join("state"),
         };
@@ -105,8 +107,14 @@ impl Lab {
     /// A pod by the plugin, as a runtime calls it with the configuration that the agent wrote.
     #[track_caller]
     pub(crate) fn add(&self, id: &str) -> Born {
+        self.add_with(id, &Value::Null)
+    }
+
+    /// As above, with these capabilities.
+    #[track_caller]
+    pub(crate) fn add_with(&self, id: &str, asked: &Value) -> Born {
         let netns = Netns::unnamed().unwrap();
-        let answer = self.call("ADD", id, Some(&netns));
+        let answer = self.call("ADD", id, Some(&netns), asked);
         let Answer::Done(Some(text)) = &answer else { panic!("{answer:?}") };
         let result = serde_json::from_str::<Value>(text).unwrap();
         let ips = result["ips"].as_array().unwrap().iter();
@@ -116,15 +124,18 @@ impl Lab {
 
     #[track_caller]
     pub(crate) fn del(&self, id: &str) {
-        assert_eq!(self.call("DEL", id, None), Answer::Done(None));
+        assert_eq!(self.call("DEL", id, None, &Value::Null), Answer::Done(None));
     }
 
-    fn call(&self, verb: &str, id: &str, pod: Option<&Netns>) -> Answer {
+    fn call(&self, verb: &str, id: &str, pod: Option<&Netns>, asked: &Value) -> Answer {
         let list = fs::read(self.path("conf").join(names::CONFLIST)).unwrap();
         let list = serde_json::from_slice::<Value>(&list).unwrap();
         let mut conf = list["plugins"][0].clone();
         conf["cniVersion"] = "1.1.0".into();
         conf["name"] = list["name"].clone();
+        if !asked.is_null() {
+            conf["runtimeConfig"] = asked.clone();
+        }
         let path = |pod: &Netns| {
             format!("/proc/{}/fd/{}", std::process::id(), pod.as_fd().as_raw_fd()).into()
         };

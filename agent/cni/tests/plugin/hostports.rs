@@ -24,7 +24,7 @@ pub(crate) fn machine() -> Host {
 }
 
 pub(crate) fn make_table(host: &Host) {
-    let empty = TABLE.lines().filter(|line| !line.contains("elements")).collect::<Vec<_>>();
+    let empty = TABLE.lines().filter(|line| !line.contains("element")).collect::<Vec<_>>();
     host.netns.run(|| nft::apply(&empty.join("\n"))).unwrap().unwrap();
 }
 

@@ -208,6 +208,7 @@ fn kernel_settings_are_repaired() {
     check("ip_forward", "sysctl", setting("net/ipv4/ip_forward", "0"));
     check("IPv6 forwarding", "sysctl", setting("net/ipv6/conf/all/forwarding", "0"));
     check("accept_ra", "sysctl", setting("net/ipv6/conf/cbr0/accept_ra", "1"));
+    check("route_localnet", "sysctl", setting("net/ipv4/conf/cbr0/route_localnet", "0"));
 }
 
 #[test]
