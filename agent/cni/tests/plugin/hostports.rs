@@ -24,8 +24,18 @@ pub(crate) fn machine() -> Host {
 }
 
 pub(crate) fn make_table(host: &Host) {
-    let empty = TABLE.lines().filter(|line| !line.contains("element")).collect::<Vec<_>>();
-    host.netns.run(|| nft::apply(&empty.join("\n"))).unwrap().unwrap();
+    make_table_with(host, &[]);
+}
+
+/// Makes the table with other words in place of some of its own.
+pub(crate) fn make_table_with(host: &Host, words: &[(&str, &str)]) {
+    let lines = TABLE.lines().filter(|line| !line.contains("element"));
+    let empty = lines.collect::<Vec<_>>().join("\n");
+    let text = words.iter().fold(empty, |text, (its, other)| {
+        assert!(text.contains(its), "{text}");
+        text.replace(its, other)
+    });
+    host.netns.run(|| nft::apply(&text)).unwrap().unwrap();
 }
 
 pub(crate) fn listing(host: &Host) -> String {

@@ -19,6 +19,7 @@ mod lab;
 mod loopback;
 mod private;
 mod reach;
+mod sctp;
 mod status;
 mod together;
 mod tombstones;

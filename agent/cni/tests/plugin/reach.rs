@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use net::{Netns, nft};
 
-use crate::hostports::{add, ask, client, forward, machine, mapping};
+use crate::hostports::{add, ask, client, forward, make_table_with, mapping};
 use crate::lab::{Host, IPV4, IPV6, pod};
 
 const UPLINK: [(&str, &str, u8); 2] =
@@ -12,7 +12,13 @@ const UPLINK: [(&str, &str, u8); 2] =
 
 /// A machine with a neighbour, and a pod with host port 8080.
 fn with_pod() -> (Host, Netns, Netns, Vec<IpAddr>) {
-    let mut host = machine();
+    with_pod_by(&[])
+}
+
+/// The same with other words in the table of host ports.
+fn with_pod_by(words: &[(&str, &str)]) -> (Host, Netns, Netns, Vec<IpAddr>) {
+    let mut host = Host::new(&[IPV4, IPV6]);
+    make_table_with(&host, words);
     let (client, pod) = (client(&mut host, UPLINK), pod());
     forward(&host);
     let addresses = add(&host, "c1", &pod, &[mapping(8080, 80, "tcp", "")]).addresses();
@@ -64,12 +70,10 @@ fn a_port_of_another_machine_is_not_hijacked() {
     }
 }
 
-/// CVE-2019-9946: a host port came before kube-proxy's rules.
-#[test]
-fn a_node_port_of_the_same_number_wins() {
-    let (host, client, _pod, _) = with_pod();
+/// A NodePort 8080 as kube-proxy makes it, which leads to port 81 of another pod.
+fn node_port(host: &Host) -> (Netns, Vec<IpAddr>) {
     let backend = pod();
-    let addresses = add(&host, "c2", &backend, &[]).addresses();
+    let addresses = add(host, "c2", &backend, &[]).addresses();
     let rules = format!(
         "table inet kube-proxy {{
             chain prerouting {{ type nat hook prerouting priority dstnat;
@@ -84,10 +88,32 @@ fn a_node_port_of_the_same_number_wins() {
         addresses[0], addresses[1], addresses[0], addresses[1]
     );
     host.netns.run(|| nft::apply(&rules)).unwrap().unwrap();
+    (backend, addresses)
+}
+
+/// CVE-2019-9946: a host port came before kube-proxy's rules.
+#[test]
+fn a_node_port_of_the_same_number_wins() {
+    let (host, client, _pod, _) = with_pod();
+    let (backend, addresses) = node_port(&host);
     for (address, (uplink, _, _)) in addresses.iter().zip(UPLINK) {
         for from in [&client, &host.netns] {
             let container = SocketAddr::new(*address, 81);
             assert_eq!(ask(from, &backend, container, at(uplink, 8080)), "the pod");
+        }
+    }
+}
+
+/// A step before kube-proxy's chains in place of one behind them, the host port is what is reached.
+#[test]
+fn it_wins_by_the_priority_of_the_chains_alone() {
+    let words = [("priority dstnat + 1", "priority dstnat - 1"), ("priority -99", "priority -101")];
+    let (host, client, pod, addresses) = with_pod_by(&words);
+    node_port(&host);
+    for (address, (uplink, _, _)) in addresses.iter().zip(UPLINK) {
+        for from in [&client, &host.netns] {
+            let container = SocketAddr::new(*address, 80);
+            assert_eq!(ask(from, &pod, container, at(uplink, 8080)), "the pod");
         }
     }
 }
