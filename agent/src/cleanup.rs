@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use common::attachment::{Attachment, AttachmentId, read_alias};
+use common::attachment::{Attachment, AttachmentId, Pod, pod_of_alias, read_alias};
 use common::names;
 use net::link::{Kind, Link};
 use net::route::Route;
@@ -73,15 +73,14 @@ fn is_limiter(link: &Link) -> bool {
 
 /// Who still lives on cbr0, by name: pods, and ports that are not ours.
 pub fn living(observed: &Observed, records: &[Attachment]) -> Vec<String> {
-    let pods = records.iter().filter_map(|record| {
-        let pod = record.pod.as_ref()?;
-        Some((record.id().ok()?, format!("pod {}/{}, ", pod.namespace, pod.name)))
-    });
-    let pods = pods.collect::<BTreeMap<AttachmentId, String>>();
+    let pods = records.iter().filter_map(|record| Some((record.id().ok()?, record.pod.clone()?)));
+    let pods = pods.collect::<BTreeMap<AttachmentId, Pod>>();
     let named = |link: &Link| {
-        let (id, addresses) = read_alias(link.alias.as_deref()?)?;
+        let alias = link.alias.as_deref()?;
+        let (id, addresses) = read_alias(alias)?;
         ports::owner(link)?;
-        let pod = pods.get(&id).map(String::as_str).unwrap_or_default();
+        let pod = pods.get(&id).cloned().or_else(|| pod_of_alias(alias));
+        let pod = pod.map(|pod| format!("pod {pod}, ")).unwrap_or_default();
         let addresses = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         Some(format!("{pod}attachment {id} {addresses}"))
     };

@@ -91,6 +91,13 @@ pub fn read_alias(alias: &str) -> Option<(AttachmentId, Vec<IpAddr>)> {
     Some((id, words.filter_map(|word| word.parse().ok()).collect()))
 }
 
+/// The pod that the alias of a host link names, where there was room for it; its UID is in no alias.
+pub fn pod_of_alias(alias: &str) -> Option<Pod> {
+    let words = alias.strip_prefix(ALIAS_PREFIX)?.split(' ').skip(1);
+    let (namespace, name) = words.filter_map(|word| word.split_once('/')).next()?;
+    Some(Pod { namespace: namespace.to_owned(), name: name.to_owned(), uid: String::new() })
+}
+
 /// `IFALIASZ` without the final NUL (linux/if.h).
 const ALIAS_MAX: usize = 255;
 
@@ -331,6 +338,9 @@ mod tests {
         let addresses = read_alias(&record("10.0.0.3").alias()).unwrap().1;
         assert_eq!(addresses, record("").addresses);
         assert_eq!(record(&"p".repeat(250)).alias(), "kubenet c@eth0 10.0.0.2");
+        assert_eq!(pod_of_alias("kubenet c@eth0 10.0.0.2 fd00::2 ns/web-0"), Some(pod("web-0")));
+        assert_eq!(pod_of_alias("kubenet c@a/b 10.0.0.2"), None);
+        assert_eq!(pod_of_alias("somebody's ns/web-0"), None);
     }
 
     #[test]

@@ -69,7 +69,7 @@ fn pods_and_the_ports_of_others_are_named() {
     let record = Attachment {
         container_id: "c".to_owned(),
         ifname: "eth0".to_owned(),
-        pod: Some(common::attachment::Pod {
+        pod: Some(Pod {
             namespace: "default".to_owned(),
             name: "web".to_owned(),
             uid: String::new(),
@@ -79,4 +79,7 @@ fn pods_and_the_ports_of_others_are_named() {
     let first = living(&observed(), &[record]).swap_remove(0);
     assert_eq!(first, "pod default/web, attachment c@eth0 10.244.1.5");
     assert!(living(&Observed::default(), &[]).is_empty());
+    let mut unrecorded = observed();
+    unrecorded.links[2].alias = Some("kubenet c@eth0 10.244.1.5 default/web".to_owned());
+    assert_eq!(living(&unrecorded, &[])[0], first);
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use common::attachment::{Attachment, AttachmentId, read_alias};
+use common::attachment::{Attachment, AttachmentId, pod_of_alias, read_alias};
 use jiff::{SignedDuration, Timestamp};
 use net::holders::Holders;
 use net::link::{Kind, Link};
@@ -116,12 +116,13 @@ impl Seen {
     fn held(&self, id: &AttachmentId, record: Option<&Attachment>, link: Option<&Link>) -> Held {
         let leased = self.leases.iter().filter(|(_, owner)| owner.as_ref() == Some(id));
         let claim = self.claims.get(id);
-        let pod = record.and_then(|record| record.pod.as_ref());
+        let recorded = record.and_then(|record| record.pod.clone());
+        let pod = recorded.or_else(|| pod_of_alias(link?.alias.as_deref()?));
         Held {
             addresses: leased.map(|(address, _)| *address).collect(),
             container: id.container_id().to_owned(),
             ifname: id.ifname().to_owned(),
-            pod: pod.map(|pod| format!("{}/{}", pod.namespace, pod.name)),
+            pod: pod.map(|pod| pod.to_string()),
             since: claim.map(|claim| claim.since),
             state: match link {
                 _ if claim.is_some_and(|claim| claim.locked) => State::Changing,

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::slice;
 use std::time::Duration;
 
-use common::attachment::{Attachment, AttachmentId};
+use common::attachment::{Attachment, AttachmentId, pod_of_alias};
 use common::bandwidth::{Bandwidth, Limit};
 use net::link::{Hairpin, Link};
 use serde_json::Value;
@@ -156,8 +156,15 @@ impl Machine {
         Ok(address)
     }
 
-    fn holder(&self, id: AttachmentId) -> Result<Holder, Error> {
-        let pod = self.state.record(&id)?.and_then(|record| record.pod);
+    /// By its record, or where that was lost by its host link's alias.
+    fn holder(&mut self, id: AttachmentId) -> Result<Holder, Error> {
+        let pod = match self.state.record(&id)? {
+            Some(record) => record.pod,
+            None => {
+                let link = veth::find(&mut self.kernel.links, &id)?;
+                link.and_then(|link| pod_of_alias(&link.alias?))
+            }
+        };
         Ok(Holder { id, pod })
     }
 

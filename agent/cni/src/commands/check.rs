@@ -30,7 +30,9 @@ pub(crate) fn check(target: &Target, config: &Config, previous: &Value) -> Resul
     differences.extend(unleased.map(|ip| format!("{ip} is not leased to {}", target.id)));
     let mut host = Netlink::open()?;
     let link = outside(&mut host, target, &record, config, &mut differences)?;
-    inside(&mut container.links, link.as_ref(), &record, config, &mut differences)?;
+    let inner = inside(&mut container.links, link.as_ref(), &record, config, &mut differences)?;
+    let mtus = [link, inner].map(|link| link.map(|link| link.mtu));
+    differences.extend(mtu(mtus, interface(previous, target).and_then(|(_, mtu)| mtu), target));
     differences.extend(hostports::missing(&record)?);
     if differences.is_empty() { Ok(()) } else { Err(Error::Differs(differences)) }
 }
@@ -42,13 +44,10 @@ fn living(id: &AttachmentId) -> Result<bool, Error> {
 
 /// What `previous` says of our interface and the record does not, or the other way round.
 fn named(previous: &Value, target: &Target, record: &Attachment) -> Vec<String> {
-    let list = |key: &str| previous.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
-    let (name, sandbox) = (target.id.ifname(), target.netns.to_string_lossy());
-    let index = list("interfaces").iter().position(|interface| {
-        interface["name"] == name && interface["sandbox"].as_str() == Some(&sandbox)
-    });
-    let Some(index) = index else { return vec![format!("prevResult has no interface {name}")] };
-    let ips = list("ips");
+    let Some((index, _)) = interface(previous, target) else {
+        return vec![format!("prevResult has no interface {}", target.id.ifname())];
+    };
+    let ips = list(previous, "ips");
     let own = ips.iter().filter(|ip| ip["interface"].as_u64() == u64::try_from(index).ok());
     let texts = own.filter_map(|ip| ip["address"].as_str()?.split('/').next());
     let named = texts.filter_map(|text| text.parse::<IpAddr>().ok()).collect::<Vec<_>>();
@@ -56,6 +55,33 @@ fn named(previous: &Value, target: &Target, record: &Attachment) -> Vec<String> 
     let unknown = unknown.map(|ip| format!("{ip} of prevResult is not in the record"));
     let unnamed = record.addresses.iter().filter(|ip| !named.contains(ip));
     unknown.chain(unnamed.map(|ip| format!("{ip} of the record is not in prevResult"))).collect()
+}
+
+/// Place and MTU of our interface in `previous`, which has an MTU from CNI 1.1.0 on.
+fn interface(previous: &Value, target: &Target) -> Option<(usize, Option<u64>)> {
+    let (name, sandbox) = (target.id.ifname(), target.netns.to_string_lossy());
+    let interfaces = list(previous, "interfaces");
+    let index = interfaces.iter().position(|interface| {
+        interface["name"] == name && interface["sandbox"].as_str() == Some(&sandbox)
+    })?;
+    Some((index, interfaces[index]["mtu"].as_u64()))
+}
+
+fn list(previous: &Value, key: &str) -> Vec<Value> {
+    previous.get(key).and_then(Value::as_array).cloned().unwrap_or_default()
+}
+
+/// The ends' `mtus` against what ADD has `said`, and against each other: what is larger than the
+/// receiver's vanishes without a word.
+fn mtu(mtus: [Option<u32>; 2], said: Option<u64>, target: &Target) -> Vec<String> {
+    let [outer, inner] = mtus;
+    let said = said.and_then(|mtu| u32::try_from(mtu).ok()).or(inner);
+    let ends = [(target.id.host_link(), outer), (target.id.ifname().to_owned(), inner)];
+    let other = ends.into_iter().filter_map(|(name, mtu)| {
+        let (mtu, said) = (mtu?, said?);
+        (mtu != said).then(|| format!("the MTU of {name} is {mtu}, not {said}"))
+    });
+    other.collect()
 }
 
 /// The host end.
@@ -113,11 +139,11 @@ fn inside(
     record: &Attachment,
     config: &Config,
     differences: &mut Vec<String>,
-) -> Result<(), Error> {
+) -> Result<Option<Link>, Error> {
     let name = &record.ifname;
     let Some(link) = netlink.link(name)? else {
         differences.push(format!("{name} is missing"));
-        return Ok(());
+        return Ok(None);
     };
     if !link.up {
         differences.push(format!("{name} is down"));
@@ -143,5 +169,5 @@ fn inside(
             differences.push(format!("{destination} does not lead to {}", range.gateway));
         }
     }
-    Ok(())
+    Ok(Some(link))
 }

@@ -43,7 +43,11 @@ fn a_refusal_names_the_pod_that_holds_it() {
     add(&host, "c1", &first, WEB).result();
     let taken = "host port tcp 8080 (IPv4) is taken by default/web-0 (c1@eth0)";
     add(&host, "c2", &pod(), "").failed(102, &[taken]);
-    add(&host, "c1", &first, WEB).failed(101, &["default/web-0 (c1@eth0) is attached already"]);
+    let attached = ["default/web-0 (c1@eth0) is attached already"];
+    add(&host, "c1", &first, WEB).failed(101, &attached);
+    // Also by the link alone.
+    fs::remove_file(host.file("attachments/c1@eth0")).unwrap();
+    add(&host, "c1", &first, WEB).failed(101, &attached);
 }
 
 #[test]

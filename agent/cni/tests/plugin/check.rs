@@ -80,6 +80,22 @@ fn a_pods_interface_that_was_changed_is_seen() {
 }
 
 #[test]
+fn an_mtu_that_was_changed_is_seen() {
+    let mut attached = Attached::new();
+    attached.change_eth0(&LinkChange { mtu: Some(1400), ..LinkChange::default() });
+    attached.check().failed(103, &["the MTU of eth0 is 1400, not 1450"]);
+    attached.change_host_link(&LinkChange { mtu: Some(1400), ..LinkChange::default() });
+    let words = ["the MTU of veth", "is 1400, not 1450; the MTU of eth0 is 1400, not 1450"];
+    attached.check().failed(103, &words);
+    // A result of 1.0.0 has no MTU; the ends must still agree.
+    let previous = attached.result["interfaces"].as_array_mut().unwrap();
+    previous.iter_mut().for_each(|interface| _ = interface.as_object_mut().unwrap().remove("mtu"));
+    attached.check().succeeded();
+    attached.change_host_link(&LinkChange { mtu: Some(1500), ..LinkChange::default() });
+    attached.check().failed(103, &["is 1500, not 1400"]);
+}
+
+#[test]
 fn a_route_that_is_gone_is_seen() {
     let mut attached = Attached::new();
     let routes = attached.inside.routes().unwrap();

@@ -29,7 +29,7 @@ fn add(seen: &mut Seen, text: &str) {
     let inode = || words[1].parse().unwrap();
     let mut link = |kind: &str, name: String| {
         let mut link = link(9, &format!("{name}:{kind} 1500 up"));
-        link.alias = Some(format!("kubenet {}", words[1]));
+        link.alias = Some(format!("kubenet {}", words[1..].join(" ")));
         seen.links.push(link);
     };
     match words[0] {
@@ -163,6 +163,12 @@ ADDRESS             CONTAINER      IFNAME  POD            SINCE                 
 "
     );
     assert_eq!(table::attachments(&report.attachments), expected);
+}
+
+#[test]
+fn a_link_names_its_pod_where_the_record_is_lost() {
+    let report = report(&["veth c1@eth0 10.244.1.2 default/web-0", "lease 10.244.1.2 c1@eth0"]);
+    assert_eq!(report.attachments[0].pod.as_deref(), Some("default/web-0"));
 }
 
 #[test]
