@@ -14,8 +14,11 @@ use jiff::Timestamp;
 use report::Report;
 
 mod look;
+mod metrics;
 mod report;
 mod table;
+
+pub use metrics::register;
 
 /// Something was found that should not be.
 const FINDINGS: u8 = 3;

@@ -11,6 +11,9 @@ use common::attachment::AttachmentId;
 use net::NetError;
 use net::link::Link;
 use process::telemetry::Chain;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
@@ -21,10 +24,26 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The byte says nothing: it is there.
 const ANSWER: &[u8] = b"!";
 
+/// What became of an attachment before it was removed here.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Kind {
+    kind: &'static str,
+}
+
+/// A DEL had left the rest.
+const DELETED: Kind = Kind { kind: "deleted" };
+
+/// Its namespace was gone, and nobody had called DEL.
+const DEAD: Kind = Kind { kind: "dead" };
+
+/// How many were removed.
+pub type Reclaimed = Family<Kind, Counter>;
+
 /// Removes, and says so.
 #[derive(Debug)]
 pub(crate) struct Reaper {
-    reaper: cni::Reaper,
+    removal: cni::Reaper,
+    pub(crate) reclaimed: Reclaimed,
     /// What went wrong the last time, so that it is said once.
     failure: Option<String>,
 }
@@ -36,32 +55,43 @@ pub struct Door(UnixListener);
 impl Reaper {
     /// In the network namespace of the calling thread.
     pub(crate) fn open(state_dir: &Path) -> Result<Self, NetError> {
-        Ok(Self { reaper: cni::Reaper::open(state_dir)?, failure: None })
+        let reclaimed = Reclaimed::default();
+        // From the start, so that what comes can be seen to be more.
+        for kind in [DELETED, DEAD] {
+            drop(reclaimed.get_or_create(&kind));
+        }
+        Ok(Self { removal: cni::Reaper::open(state_dir)?, reclaimed, failure: None })
     }
 
     /// Completes the removal of what has a tombstone.
     pub(crate) fn complete(&mut self) {
-        let removed = self.reaper.complete();
-        for id in self.said(removed) {
+        let removed = self.removal.complete();
+        for id in self.said(removed, &DELETED) {
             debug!(%id, "removed");
         }
     }
 
     /// Removes what has no host link, among `links` or newer than these.
     pub(crate) fn remove_dead(&mut self, links: &[Link]) {
-        let removed = self.reaper.remove_dead(links);
-        for id in self.said(removed) {
+        let removed = self.removal.remove_dead(links);
+        for id in self.said(removed, &DEAD) {
             info!(%id, "removed: its network namespace is gone");
         }
     }
 
-    fn said(&mut self, removed: Result<Vec<AttachmentId>, cni::Error>) -> Vec<AttachmentId> {
+    fn said(
+        &mut self,
+        removed: Result<Vec<AttachmentId>, cni::Error>,
+        kind: &Kind,
+    ) -> Vec<AttachmentId> {
         let failure = removed.as_ref().err().map(|error| Chain(error).to_string());
         if let Some(failure) = failure.as_ref().filter(|new| self.failure.as_ref() != Some(new)) {
             warn!("cannot remove what is left of pods: {failure}");
         }
         self.failure = failure;
-        removed.unwrap_or_default()
+        let removed = removed.unwrap_or_default();
+        self.reclaimed.get_or_create(kind).inc_by(removed.len() as u64);
+        removed
     }
 }
 

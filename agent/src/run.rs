@@ -14,11 +14,12 @@ use tracing::{info, warn};
 
 use crate::cluster::{ApiServer, Known};
 use crate::machine::{Machine, Paths};
+use crate::mode::{Mode, Runtime};
 use crate::reaper::Door;
 use crate::report::{Metrics, Report};
 use crate::settings::Settings;
 use crate::sync::Worker;
-use crate::{cluster, events, health, sync, wakers};
+use crate::{cluster, events, health, ipam, sync, wakers};
 
 /// How often to look whether the other agent is gone.
 const LOCK_RETRY: Duration = Duration::from_millis(200);
@@ -62,7 +63,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         verdicts: verdicts.clone(),
         queue,
     });
-    let worker = Worker::new(Machine::open(paths)?, config, lock);
+    let worker = Worker::new(machine(paths, &config.mode, &mut registry)?, config, lock);
     let cluster = wakers::Cluster { nodes: nodes.clone(), ranges };
     let kept = cluster.clone();
     let work = async {
@@ -89,6 +90,15 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The machine; where its pods' addresses are ours, they are counted.
+fn machine(paths: Paths, mode: &Mode, registry: &mut Registry) -> anyhow::Result<Machine> {
+    let machine = Machine::open(paths)?;
+    if mode.runtime == Runtime::Kubenet {
+        ipam::register(registry, &machine.paths, &machine.reaper.reclaimed);
+    }
+    Ok(machine)
 }
 
 fn door(socket: &Path) -> anyhow::Result<Door> {

@@ -93,8 +93,8 @@ pub fn read_alias(alias: &str) -> Option<(AttachmentId, Vec<IpAddr>)> {
 
 /// The pod that the alias of a host link names, where there was room for it; its UID is in no alias.
 pub fn pod_of_alias(alias: &str) -> Option<Pod> {
-    let words = alias.strip_prefix(ALIAS_PREFIX)?.split(' ').skip(1);
-    let (namespace, name) = words.filter_map(|word| word.split_once('/')).next()?;
+    let mut words = alias.strip_prefix(ALIAS_PREFIX)?.split(' ').skip(1);
+    let (namespace, name) = words.find_map(|word| word.split_once('/'))?;
     Some(Pod { namespace: namespace.to_owned(), name: name.to_owned(), uid: String::new() })
 }
 

@@ -15,6 +15,7 @@ mod removal;
 mod request;
 mod spec;
 mod state;
+mod usage;
 mod veth;
 mod wait;
 
@@ -22,3 +23,4 @@ pub use answer::{Answer, Plugin, STDIN_MAX, answer};
 pub use error::Error;
 pub use removal::Reaper;
 pub use request::Environment;
+pub use usage::{Usage, usage};

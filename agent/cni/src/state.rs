@@ -29,6 +29,7 @@ mod leases;
 mod resting;
 
 pub(crate) use leases::{Claim, Found};
+pub(crate) use resting::COOL_DOWN;
 
 /// How long another process may hold a lock: an ADD or DEL takes milliseconds, the agent's rebuild
 /// of a table some more.

@@ -18,11 +18,13 @@ use crate::machine::Records;
 /// All that is to be seen, in the order in which DEL removes it: what goes meanwhile is missed as a
 /// whole, and nothing is seen in halves that was there all the time.
 pub(super) fn around(state: &Path) -> Result<Seen> {
-    let mut seen = Seen {
-        links: Netlink::open()?.links()?,
-        holders: Holders::find().context("cannot look at processes and mounts")?,
-        ..Seen::default()
-    };
+    let holders = Holders::find().context("cannot look at processes and mounts")?;
+    Ok(Seen { holders, ..at_links_and_files(state)? })
+}
+
+/// The same, but for who holds network namespaces.
+pub(super) fn at_links_and_files(state: &Path) -> Result<Seen> {
+    let mut seen = Seen { links: Netlink::open()?.links()?, ..Seen::default() };
     let Records { attachments, unreadable } =
         Records::read(&state.join(names::ATTACHMENTS)).context("cannot read records")?;
     (seen.records, seen.unreadable) = (attachments, unreadable);

@@ -72,6 +72,17 @@ pub(super) enum State {
     Dead,
 }
 
+impl State {
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Changing => "changing",
+            Self::Dying => "dying",
+            Self::Dead => "dead",
+        }
+    }
+}
+
 /// What keeps an attachment's network namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

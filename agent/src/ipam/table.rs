@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::report::{Held, Namespace, Report, State};
+use super::report::{Held, Namespace, Report};
 
 /// As many digits of a container's id as crictl prints.
 const SHORT_ID: usize = 13;
@@ -38,19 +38,13 @@ pub(super) fn findings(report: &Report) -> String {
 
 fn row(held: &Held) -> [String; HEAD.len()] {
     let none = || "-".to_owned();
-    let state = match held.state {
-        State::Live => "live",
-        State::Changing => "changing",
-        State::Dying => "dying",
-        State::Dead => "dead",
-    };
     [
         listed(&held.addresses),
         held.container.chars().take(SHORT_ID).collect(),
         held.ifname.clone(),
         held.pod.clone().unwrap_or_else(none),
         held.since.map_or_else(none, |since| format!("{since:.0}")),
-        state.to_owned(),
+        held.state.word().to_owned(),
         held.host_link.clone().unwrap_or_else(none),
         match &held.namespace {
             Namespace::Process(pid) => format!("process {pid}"),

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Instant;
 
 use common::attachment::{Attachment, AttachmentId};
 use net::link::{AddrGen, Hairpin, LinkChange, VethSpec};
 use net::shaping::Shaping;
 use net::{Mac, Netlink, Netns};
 
-use crate::lab::{Agent, agent, folders, know_a_node, machine};
+use crate::lab::{Agent, DEADLINE, agent, folders, know_a_node, machine};
 
 fn cleanup(netns: &Netns, files: &Path, more: &[&str]) -> Output {
     let mut command = agent();
@@ -76,6 +77,12 @@ fn with_uplink() -> (Netns, Netns, tempfile::TempDir) {
     let up = LinkChange { up: Some(true), addr_gen: quiet, ..LinkChange::default() };
     inside.set_link(eth0, &up).unwrap();
     inside.add_address(eth0, "192.0.2.1".parse().unwrap(), 24).unwrap();
+    // The carrier comes a moment later, and is to be seen.
+    let deadline = Instant::now() + DEADLINE;
+    while !inside.link("eth0").unwrap().unwrap().running {
+        assert!(Instant::now() < deadline, "no carrier");
+        std::thread::yield_now();
+    }
     (netns, switch, files)
 }
 

@@ -27,8 +27,12 @@ fn is_known(name: &str, code: &str) -> bool {
 
 #[track_caller]
 fn check(queries: impl Iterator<Item = String>) {
-    let files =
-        ["controller/src/metrics.rs", "controller/src/metrics/scrape.rs", "agent/src/report.rs"];
+    let files = [
+        "controller/src/metrics.rs",
+        "controller/src/metrics/scrape.rs",
+        "agent/src/report.rs",
+        "agent/src/ipam/metrics.rs",
+    ];
     let code = files.map(|path| fs::read_to_string(source().join(path)).unwrap()).concat();
     let mut found = 0;
     for query in queries {

@@ -5,7 +5,6 @@
 
 use std::net::IpAddr;
 use std::slice;
-use std::time::Duration;
 
 use common::attachment::{Attachment, AttachmentId, pod_of_alias};
 use common::bandwidth::{Bandwidth, Limit};
@@ -19,11 +18,8 @@ use crate::ranges::{self, Pool, Want};
 use crate::removal::Fate;
 use crate::request::{Args, Config, Rates, Target};
 use crate::spec::{self, Made, Version};
-use crate::state::{Claim, Found, LOCK_LIMIT, State};
+use crate::state::{COOL_DOWN, Claim, Found, LOCK_LIMIT, State};
 use crate::{bridge, hostports, removal, veth, wait};
-
-/// How long an address rests after its release: peers may go on sending to its last holder.
-const COOL_DOWN: Duration = Duration::from_secs(30);
 
 /// The parts of the machine that an ADD works on.
 struct Machine {
@@ -158,12 +154,11 @@ impl Machine {
 
     /// By its record, or where that was lost by its host link's alias.
     fn holder(&mut self, id: AttachmentId) -> Result<Holder, Error> {
-        let pod = match self.state.record(&id)? {
-            Some(record) => record.pod,
-            None => {
-                let link = veth::find(&mut self.kernel.links, &id)?;
-                link.and_then(|link| pod_of_alias(&link.alias?))
-            }
+        let pod = if let Some(record) = self.state.record(&id)? {
+            record.pod
+        } else {
+            let link = veth::find(&mut self.kernel.links, &id)?;
+            link.and_then(|link| pod_of_alias(&link.alias?))
         };
         Ok(Holder { id, pod })
     }

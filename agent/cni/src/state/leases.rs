@@ -190,6 +190,12 @@ impl State {
         remove_file(&path)
     }
 
+    /// All addresses that are leased, whoever's they are.
+    pub(crate) fn all_leases(&self) -> Result<Vec<IpAddr>, Error> {
+        let names = self.file_names(names::LEASES)?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
     /// The addresses that are leased to `claim`.
     pub(crate) fn leases(&self, claim: &Claim) -> Result<Vec<IpAddr>, Error> {
         let own = claim.file.metadata().during(|| format!("look at the claim of {}", claim.id))?;

@@ -19,6 +19,9 @@ use crate::error::{During, Error};
 
 pub(super) const RESTING: &str = "resting";
 
+/// How long an address rests after its release: peers may go on sending to its last holder.
+pub(crate) const COOL_DOWN: Duration = Duration::from_secs(30);
+
 /// Of a longer file the lines that are out of date are removed, in bytes.
 const LONG: usize = 32 << 10;
 
@@ -57,6 +60,16 @@ impl State {
             written.during(|| format!("shorten {RESTING}"))?;
         }
         Ok(Resting { _lock: file, released })
+    }
+
+    /// What was released less than `cool_down` ago, as far as can be seen without the lock.
+    pub(crate) fn seen_resting(&self, cool_down: Duration) -> Result<Vec<IpAddr>, Error> {
+        let path = self.path(RESTING);
+        let text = net::file::read(&path).during(|| format!("read {}", path.display()))?;
+        let since = now().during(|| "read the clock".to_owned())?;
+        let since = since.saturating_sub(cool_down.as_nanos());
+        let text = text.unwrap_or_default();
+        Ok(read(&String::from_utf8_lossy(&text), since).into_keys().collect())
     }
 
     fn lock_resting(&self) -> Result<File, Error> {
