@@ -2,6 +2,8 @@
 //!
 //! An API server that is away is no reason to be unready: pods go on without.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use process::ready::Readiness;
 use tokio::sync::watch;
@@ -11,11 +13,33 @@ use crate::unready::Verdict;
 
 const NETWORK: &str = "network";
 const NODES: &str = "nodes";
+const COMPLAINTS: &str = "complaints";
+
+/// Of many complaints, how many are shown; the log has more.
+const SHOWN: usize = 5;
 
 /// Checks that fail until the loop has something to say.
 pub fn checks() -> Readiness {
     let listed = "the list of Nodes has not arrived";
-    Readiness::new(&[(NETWORK, "nobody has looked yet"), (NODES, listed)])
+    let readiness = Readiness::new(&[(NETWORK, "nobody has looked yet"), (NODES, listed)]);
+    readiness.pass(COMPLAINTS);
+    readiness
+}
+
+/// Says what is wrong without keeping pods from starting.
+pub fn complain(readiness: &Readiness, complaints: &BTreeSet<String>) {
+    match complaints.len() {
+        0 => readiness.pass(COMPLAINTS),
+        1..=SHOWN => readiness.pass_with(COMPLAINTS, joined(complaints)),
+        all => readiness.pass_with(
+            COMPLAINTS,
+            format_args!("{}; and {} more", joined(complaints), all - SHOWN),
+        ),
+    }
+}
+
+fn joined(complaints: &BTreeSet<String>) -> String {
+    complaints.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join("; ")
 }
 
 /// Keeps the checks as `verdicts` and `nodes` say, for ever.

@@ -11,6 +11,7 @@ pub mod cleanup;
 pub mod cluster;
 pub mod cni_config;
 pub mod events;
+pub mod exceptions;
 pub mod exec_plugins;
 pub mod firewall;
 pub mod hairpin;

@@ -10,6 +10,7 @@ use net::nftables::{Chain, Nftables};
 use net::sysctl::Sysctl;
 use net::{NetError, Netlink};
 
+use crate::exceptions::Source;
 use crate::firewall::Table;
 use crate::reaper::Reaper;
 
@@ -28,6 +29,8 @@ pub struct Paths {
     pub conf: PathBuf,
     /// The plugin's program to install.
     pub plugin: PathBuf,
+    /// What is not masqueraded, as [`crate::exceptions`] has it.
+    pub exceptions: Option<PathBuf>,
 }
 
 /// What the plugin left on record.
@@ -46,6 +49,7 @@ pub struct Machine {
     pub(crate) paths: Paths,
     pub(crate) nftables: Nftables,
     pub(crate) reaper: Reaper,
+    pub(crate) exceptions: Source,
     /// What nft said last, as long as the ruleset is of the same generation.
     pub(crate) ruleset: Option<Ruleset>,
     /// Whether the plugin that ours adapts was told that the agent has started.
@@ -68,6 +72,7 @@ impl Machine {
             netlink: Netlink::open()?,
             nftables: Nftables::open()?,
             reaper: Reaper::open(&paths.state)?,
+            exceptions: Source::new(paths.exceptions.clone(), &paths.state),
             sysctl: Sysctl::at(&paths.sysctl),
             ruleset: None,
             initialised: false,
@@ -80,6 +85,12 @@ impl Paths {
     /// All folders where the runtime looks for plugins.
     pub fn bins(&self) -> impl Iterator<Item = &Path> {
         [&self.bin].into_iter().chain(&self.other_bins).map(PathBuf::as_path)
+    }
+
+    /// All folders where a change matters.
+    pub fn watched(&self) -> impl Iterator<Item = &Path> {
+        let exceptions = self.exceptions.as_deref().and_then(Path::parent);
+        self.bins().chain([self.conf.as_path()]).chain(exceptions)
     }
 
     pub fn conflist(&self) -> PathBuf {

@@ -69,7 +69,8 @@ pub fn desired(
         // Those of an earlier start in another mode go.
         Routing::Cloud | Routing::None => Routes::default(),
     };
-    let inside = [config.cluster_cidrs.as_slice(), &config.unmasqueraded].concat();
+    let inside = [&config.cluster_cidrs, &config.unmasqueraded, &observed.exceptions.cidrs];
+    let inside = inside.into_iter().flatten().copied().collect::<Vec<_>>();
     let machine = firewall::render_machine(&sources(&ranges, observed), &inside);
     let mut tables = BTreeMap::from([(Table::Machine, machine)]);
     let has_ports = config.mode.runtime == Runtime::Kubenet;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use common::names;
+use process::ready::Readiness;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -15,6 +16,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tracing::warn;
 
 use crate::events::{Events, Note};
+use crate::health;
 use crate::round::{Made, Round};
 use crate::unready::{Unready, Verdict};
 
@@ -61,6 +63,7 @@ pub struct Turn {
 pub struct Report {
     metrics: Metrics,
     events: Events,
+    readiness: Readiness,
     verdict: Option<Verdict>,
     complaints: BTreeSet<String>,
     noted: BTreeMap<&'static str, Instant>,
@@ -97,10 +100,11 @@ impl Metrics {
 }
 
 impl Report {
-    pub fn new(metrics: Metrics, events: Events) -> Self {
+    pub fn new(metrics: Metrics, events: Events, readiness: Readiness) -> Self {
         Self {
             metrics,
             events,
+            readiness,
             verdict: None,
             complaints: BTreeSet::new(),
             noted: BTreeMap::new(),
@@ -165,6 +169,7 @@ impl Report {
         let new = complaints.difference(&self.complaints).take(NOTED);
         new.for_each(|text| self.events.leave(Note::warning("NetworkDegraded", text.clone())));
         self.metrics.complaints.set(i64::try_from(complaints.len()).unwrap_or(i64::MAX));
+        health::complain(&self.readiness, complaints);
         self.complaints.clone_from(complaints);
     }
 }
@@ -183,6 +188,7 @@ mod tests {
             changed: made.len() > 0,
             made: made.collect(),
             complaints: complaints.iter().map(|&text| text.to_owned()).collect(),
+            told: false,
             settings: BTreeMap::new(),
             watched: Vec::new(),
         }
@@ -192,7 +198,7 @@ mod tests {
     fn each_repair_counts_and_each_kind_makes_one_event() {
         let (events, mut notes) = events::queue();
         let mut registry = Registry::default();
-        let mut report = Report::new(Metrics::new(&mut registry), events);
+        let mut report = Report::new(Metrics::new(&mut registry), events, health::checks());
         let now = Instant::now();
         let turn = Turn { now, took: Duration::ZERO, excused: false, quarrel: false };
         let excused = Turn { excused: true, ..turn };

@@ -8,6 +8,7 @@ use tracing::{debug, info, warn};
 
 use crate::apply::ApplyError;
 use crate::cni_config;
+use crate::exceptions::Exceptions;
 use crate::machine::Machine;
 use crate::state::{self, Config, Nodes, Step};
 use crate::sysctl;
@@ -24,6 +25,8 @@ pub struct Round {
     pub changed: bool,
     /// What was changed.
     pub made: Vec<Made>,
+    /// Whether the operator's file says something else than before.
+    pub told: bool,
     /// What is wrong without keeping pods from starting, if that could be seen.
     pub complaints: BTreeSet<String>,
     /// Kernel settings as they were at the round's beginning, and all keys that matter.
@@ -44,6 +47,7 @@ pub struct Made {
 pub struct Said {
     verdict: Option<Verdict>,
     complaints: BTreeSet<String>,
+    exceptions: Option<Exceptions>,
 }
 
 /// What became of the steps of a plan.
@@ -55,6 +59,7 @@ struct Outcome {
     refused: BTreeSet<String>,
     settings: sysctl::Values,
     watched: Vec<String>,
+    told: bool,
 }
 
 impl Machine {
@@ -69,13 +74,13 @@ impl Machine {
             Err(unready) => (Outcome::default(), Err(unready)),
         };
         // An error of its own says more than that nobody could be told of it.
-        let told = if config.mode.runtime.is_ours() { self.tell(&verdict) } else { Ok(()) };
-        let told = told.map_err(|error| failed("tell the plugin", &error));
-        let verdict = verdict.and(told);
+        let heard = if config.mode.runtime.is_ours() { self.tell(&verdict) } else { Ok(()) };
+        let heard = heard.map_err(|error| failed("tell the plugin", &error));
+        let verdict = verdict.and(heard);
         said.verdict(&verdict);
-        let Outcome { made, settings, watched, .. } = outcome;
+        let Outcome { made, settings, watched, told, .. } = outcome;
         let complaints = said.complaints.clone();
-        Round { verdict, changed: !made.is_empty(), made, complaints, settings, watched }
+        Round { verdict, changed: !made.is_empty(), made, told, complaints, settings, watched }
     }
 
     fn converge(
@@ -87,9 +92,11 @@ impl Machine {
         if self.paths.cleaning().exists() {
             return Err(Unready::CleaningUp);
         }
-        let observed = self
+        let mut observed = self
             .observe(&config.mode)
             .map_err(|error| Unready::Unseen(Chain(&error).to_string()))?;
+        observed.exceptions = self.exceptions.look();
+        let told = said.exceptions.replace(observed.exceptions.clone());
         self.reaper.complete();
         self.reaper.remove_dead(&observed.links);
         let desired = state::desired(config, nodes, &observed)?;
@@ -102,6 +109,7 @@ impl Machine {
         complaints.extend(outcome.failures.iter().skip(1).map(ToString::to_string));
         said.complaints(complaints);
         outcome.watched = sysctl::watched(&observed.links, &observed.routes);
+        outcome.told = told.as_ref() != Some(&observed.exceptions);
         outcome.settings = observed.sysctls;
         Ok(outcome)
     }

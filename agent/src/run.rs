@@ -51,8 +51,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let (judge, verdicts) = watch::channel(None);
     let (events, queue) = events::queue();
     let mut registry = Registry::default();
-    let mut report = Report::new(Metrics::new(&mut registry), events);
     let readiness = health::checks();
+    let mut report = Report::new(Metrics::new(&mut registry), events, readiness.clone());
     let files = client.is_some().then(|| paths.clone());
     let api_server = client.map(|client| ApiServer {
         client,

@@ -46,6 +46,11 @@ pub struct Flags {
     #[arg(long, value_name = "CIDR[,CIDR]", value_delimiter = ',')]
     non_masquerade_cidr: Vec<String>,
 
+    /// A file of more of these, as ip-masq-agent reads it (nonMasqueradeCIDRs, masqLinkLocal,
+    /// masqLinkLocalIPv6), followed live; it may be missing
+    #[arg(long, value_name = "FILE")]
+    non_masquerade_config: Option<PathBuf>,
+
     /// Who makes the routes to other Nodes' pods: direct (this agent), cloud (the cloud's route
     /// controller, whose the condition NetworkUnavailable is then) or none (somebody else)
     #[arg(long, value_name = "MODE", default_value = "direct")]
@@ -127,7 +132,7 @@ impl Flags {
         let unmasqueraded = unmasqueraded.map(|text| Prefix::parse_masking(text.trim()));
         let unmasqueraded =
             unmasqueraded.filter_map(|cidr| mistakes.keep("--non-masquerade-cidr", cidr)).collect();
-        let paths = self.folders.paths();
+        let paths = Paths { exceptions: self.non_masquerade_config, ..self.folders.paths() };
         if mode.runtime.is_ours() && !paths.plugin.is_file() {
             let text = format!("there is no plugin to install at {}", paths.plugin.display());
             mistakes.add("--plugin", text);
@@ -158,6 +163,7 @@ impl FolderFlags {
             other_bins: bins.collect(),
             conf: self.cni_conf_dir,
             plugin: self.plugin.or_else(beside).unwrap_or_default(),
+            exceptions: None,
         }
     }
 }

@@ -19,6 +19,7 @@ use net::route::{Route, RouteChange};
 
 use crate::bridge;
 use crate::cni_config::{self, Installed, Offer};
+use crate::exceptions::Exceptions;
 use crate::firewall::{self, Table};
 use crate::hairpin::Hairpin;
 use crate::loopback::{self, Loopback};
@@ -77,6 +78,8 @@ pub struct Observed {
     pub recorded: BTreeSet<AttachmentId>,
     /// Chains of others that drop what is forwarded.
     pub dropping: Vec<Chain>,
+    /// What the operator's file says.
+    pub exceptions: Exceptions,
     /// Configurations that a runtime takes rather than ours.
     pub earlier: Vec<String>,
     pub plugins: Vec<(&'static str, Installed)>,
@@ -175,7 +178,8 @@ pub fn shadow(observed: &Observed) -> Option<Unready> {
 pub fn complaints(desired: &Desired, observed: &Observed) -> BTreeSet<String> {
     let network = desired.network.iter().flat_map(|network| network.complaints(observed));
     let skipped = observed.others.iter().flat_map(Others::skipped);
-    network.chain(skipped).chain(observed.unreadable.iter().cloned()).collect()
+    let own = observed.unreadable.iter().chain(&observed.exceptions.complaint).cloned();
+    network.chain(skipped).chain(own).collect()
 }
 
 impl Step {

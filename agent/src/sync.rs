@@ -56,7 +56,7 @@ pub async fn run(
     let mut wakers = Wakers::new(cluster, &worker.machine.paths)?;
     let mut pace = Pace::new(Instant::now());
     loop {
-        if wakers.cluster.nodes.has_changed().unwrap_or(false) {
+        if wakers.cluster.has_changed() {
             pace.excuse();
         }
         wakers.drain()?;
@@ -71,6 +71,7 @@ pub async fn run(
         let wait = pace.after(round.went(), took, now);
         debug!(?round, ?took, ?wait, "round");
         wakers.expect(std::mem::take(&mut round.watched), std::mem::take(&mut round.settings));
+        let excused = excused || round.told;
         report.round(&round, &Turn { now, took, excused, quarrel: pace.is_quarrel() });
         verdicts.send_if_modified(|last| {
             let new = last.as_ref() != Some(&round.verdict);

@@ -41,6 +41,14 @@ pub struct Cluster {
     pub ranges: watch::Receiver<Ranges>,
 }
 
+impl Cluster {
+    /// Whether there is news since they were last looked at.
+    pub fn has_changed(&self) -> bool {
+        let Self { nodes, ranges } = self;
+        nodes.has_changed().unwrap_or(false) || ranges.has_changed().unwrap_or(false)
+    }
+}
+
 /// All that wakes the loop.
 pub struct Wakers {
     pub cluster: Cluster,
@@ -76,7 +84,7 @@ impl Wakers {
             kernel: Kernel::subscribe()?,
             files: Files {
                 watch: pollable(watch)?,
-                folders: paths.bins().chain([paths.conf.as_path()]).map(Path::to_owned).collect(),
+                folders: paths.watched().map(Path::to_owned).collect(),
             },
             settings: Settings {
                 sysctl: Sysctl::at(&paths.sysctl),

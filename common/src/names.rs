@@ -85,6 +85,9 @@ pub const NODES_FILE: &str = "nodes.json";
 /// The ranges of ClusterCIDRs as the agent knew them last, for the same.
 pub const POOLS_FILE: &str = "pools.json";
 
+/// What was not masqueraded by the operator's file when that made sense last.
+pub const EXCEPTIONS_FILE: &str = "non-masquerade";
+
 /// Held by the agent as long as it lives; [`REASON_FILE`] counts only while somebody holds it.
 pub const AGENT_LOCK_FILE: &str = "agent.lock";
 

@@ -1,5 +1,6 @@
 //! What happens in folders (inotify): enough to wake up and look.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
@@ -38,13 +39,14 @@ impl FolderWatch {
     }
 
     /// Whether anything happened since the last call to a file that is not hidden: temporary files
-    /// are.
+    /// are. Kubelet's `..data` leads to all files of a volume, and is as good as any of them
+    /// (`pkg/volume/util/atomic_writer.go`).
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if nothing at all happened.
     pub fn next(&self) -> io::Result<bool> {
         let events = self.inotify.read_events()?;
-        let hidden = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".");
+        let hidden = |name: &OsStr| name.as_encoded_bytes().starts_with(b".") && name != "..data";
         Ok(events.iter().any(|event| event.name.as_deref().is_none_or(|name| !hidden(name))))
     }
 }

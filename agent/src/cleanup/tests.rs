@@ -11,6 +11,7 @@ fn paths() -> Paths {
         bin: "/opt/cni/bin".into(),
         conf: "/etc/cni/net.d".into(),
         plugin: "/plugin".into(),
+        exceptions: None,
     }
 }
 

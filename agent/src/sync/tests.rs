@@ -1,5 +1,7 @@
 //! The loop on a real kernel: what wakes it, and that it falls asleep again.
 
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +13,10 @@ use prometheus_client::registry::Registry;
 
 use super::*;
 use crate::events;
+use crate::health;
 use crate::pools::Ranges;
 use crate::report::Metrics;
+use crate::state::Nodes;
 use crate::testing::lab::Lab;
 use crate::testing::node;
 use crate::unready::Unready;
@@ -61,7 +65,7 @@ fn with_ranges<F: Future<Output = ()>>(
             let lock = File::create(lab.paths().agent_lock()).unwrap();
             let worker = Worker::new(machine, lab.config.clone(), lock);
             let (events, _notes) = events::queue();
-            let mut report = Report::new(metrics, events);
+            let mut report = Report::new(metrics, events, health::checks());
             let knocked = Notify::new();
             tokio::select! {
                 ended = run(worker, cluster, judge, &mut report, &knocked) => panic!("{ended:?}"),
@@ -148,6 +152,38 @@ fn a_range_of_a_cluster_cidr_is_followed_while_there_is_one() {
         let kernel = Kernel::subscribe().unwrap();
         ranges.send_replace(Ranges::new());
         eventually(kernel, || !routed() && !inside()).await;
+    });
+}
+
+#[test]
+fn the_file_of_what_is_not_masqueraded_is_followed_as_kubelet_swaps_it() {
+    let lab = Lab::new();
+    let volume = lab.path("masquerade");
+    let write = |generation: &str, text: &str| {
+        let folder = volume.join(generation);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("config"), text).unwrap();
+        symlink(generation, volume.join("..data_tmp")).unwrap();
+        fs::rename(volume.join("..data_tmp"), volume.join("..data")).unwrap();
+    };
+    write("..1", "nonMasqueradeCIDRs: [198.51.100.0/24]");
+    symlink("..data/config", volume.join("config")).unwrap();
+    let inside = |cidr: &str| net::nft::list(names::TABLE).unwrap().unwrap().contains(cidr);
+    with_loop(&lab, async |nodes, mut verdicts| {
+        nodes.send_replace(Some(Arc::new(lab.nodes.clone())));
+        until(&mut verdicts, Ok(())).await;
+        assert!(inside("198.51.100.0/24") && inside("169.254.0.0/16"));
+        let kernel = Kernel::subscribe().unwrap();
+        write("..2", "{\"nonMasqueradeCIDRs\": [\"203.0.113.0/24\"], \"masqLinkLocal\": true}");
+        eventually(kernel, || inside("203.0.113.0/24")).await;
+        assert!(!inside("198.51.100.0/24") && !inside("169.254.0.0/16"));
+        // The third is read before the loop is told of the fourth.
+        write("..3", "nonMasqueradeCIDRs: [198.51.100.0/40]");
+        let kernel = Kernel::subscribe().unwrap();
+        let alone = lab.nodes.clone().into_iter().filter(|(name, _)| name == "me");
+        nodes.send_replace(Some(Arc::new(alone.collect::<Nodes>())));
+        eventually(kernel, || ours().is_empty()).await;
+        assert!(inside("203.0.113.0/24"));
     });
 }
 

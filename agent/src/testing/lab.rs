@@ -75,6 +75,7 @@ impl Lab {
             other_bins: Vec::new(),
             conf: self.path("conf"),
             plugin: self.path("program"),
+            exceptions: Some(self.path("masquerade/config")),
         }
     }
 

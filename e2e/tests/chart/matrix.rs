@@ -37,6 +37,7 @@ const NETWORK: &[(&[&str], Then)] = &[
     (&[LEAST, "network.routing=cloud"], Has(&["- --routing=cloud"])),
     (&[LEAST, "network.routing=bgp"], Refused("at '/network/routing'")),
     (&[LEAST, "network.nonMasqueradeCIDRs={172.16.0.0/12,192.0.2.0/24,fd00::/8}"], Has(&["- --non-masquerade-cidr=172.16.0.0/12,192.0.2.0/24,fd00::/8"])),
+    (&[LEAST, "network.nonMasqueradeConfigMap=ip-masq-agent"], Has(&["- --non-masquerade-config=/etc/kubenet/masquerade/config", "configMap: {name: ip-masq-agent, optional: true}"])),
     (&[LEAST, "network.nonMasqueradeCIDRs={ten}"], Refused("at '/network/nonMasqueradeCIDRs/0'")),
     (&[], Refused("network.clusterCIDRs: name one range for each IP family of the pods")),
     (&["network.clusterCIDRs={10.244.0.0}"], Refused("at '/network/clusterCIDRs/0'")),
