@@ -3,11 +3,13 @@
 //! The same code runs in pods, on machines, and in the lab itself.
 
 pub mod connect;
+pub mod datagrams;
 pub mod dial;
 pub mod full;
 pub mod http;
 pub mod serve;
 pub mod stream;
+pub mod ticks;
 
 /// The port of every server in the lab, TCP and UDP.
 pub const PORT: u16 = 8080;

@@ -1,24 +1,26 @@
 //! The server of the checks: TCP and UDP on one port, both families on one socket each.
 //!
 //! `GET /` and any datagram are answered with hostname and client address, `GET /filled` and a
-//! large datagram with as much behind it as came in. `GET /dial`, `/full`, `/connect` and
-//! `/stream` make the server a client, so that a check starts inside a pod.
+//! large datagram with as much behind it as came in. `GET /dial`, `/full`, `/connect`, `/stream` and
+//! `/ticks-of` make the server a client, so that a check starts inside a pod.
 
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
 use crate::connect::connect;
+use crate::datagrams::Datagrams;
 use crate::dial::dial;
 use crate::full::{self, dial_full};
 use crate::http::{self, parameter};
 use crate::stream::stream;
+use crate::ticks;
 
 /// Serves until the process ends.
 pub fn serve(name: &str, port: u16) -> io::Result<()> {
     let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-    let (listener, socket) = (TcpListener::bind(everywhere)?, UdpSocket::bind(everywhere)?);
+    let (listener, socket) = (TcpListener::bind(everywhere)?, Datagrams::bind(everywhere)?);
     thread::scope(|scope| {
         scope.spawn(|| datagrams(name, &socket));
         for stream in listener.incoming() {
@@ -30,13 +32,13 @@ pub fn serve(name: &str, port: u16) -> io::Result<()> {
     Ok(())
 }
 
-fn datagrams(name: &str, socket: &UdpSocket) {
+fn datagrams(name: &str, socket: &Datagrams) {
     let mut request = vec![0; 1 << 16];
     loop {
-        if let Ok((length, peer)) = socket.recv_from(&mut request) {
-            let answer = filled(&identity(name, peer), length);
+        if let Ok((length, asked)) = socket.receive(&mut request) {
+            let answer = filled(&identity(name, asked.peer), length);
             // A client that is gone has nothing to be told.
-            let _ = socket.send_to(answer.as_bytes(), peer);
+            let _ = socket.answer(asked, answer.as_bytes());
         }
     }
 }
@@ -44,6 +46,11 @@ fn datagrams(name: &str, socket: &UdpSocket) {
 fn converse(name: &str, stream: &TcpStream) -> io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let path = http::requested(stream)?;
+    match path.split('?').next() {
+        Some("/ticks") => return ticks::write(stream),
+        Some("/ticks-of") => return ticks::relay(server(&path)?, stream),
+        _ => {}
+    }
     let result = match path.split('?').next() {
         Some("/dial") => dialled(&path),
         Some("/full") => fully(&path),
@@ -98,6 +105,7 @@ mod tests {
     use crate::dial::{Protocol, dial_from};
     use crate::full::dial_full_from;
     use crate::stream::stream_from;
+    use crate::ticks::ticks_from;
 
     #[test]
     fn answers_both_protocols_and_relays() {
@@ -121,6 +129,9 @@ mod tests {
             assert!(connect_from(server, server, limit).unwrap() < limit);
             let count = stream_from(server, server, Duration::from_millis(50)).unwrap();
             assert!(count.sent >= 5 && count.received == count.sent, "{count}");
+            let mut reads = 0..5;
+            let ticks = ticks_from(server, server, || reads.next().is_none()).unwrap();
+            assert!(ticks.count >= 5, "{ticks:?}");
         }
     }
 }
