@@ -226,6 +226,11 @@ impl Machine {
             cni_config::Step::WriteConflist(text) => {
                 write(&self.paths.conf, names::CONFLIST, text.as_bytes(), READABLE)
             }
+            cni_config::Step::Disable(name) => {
+                let path = self.paths.conf.join(name);
+                let disabled = self.paths.conf.join(format!("{name}{}", names::DISABLED_SUFFIX));
+                at(&path, fs::rename(&path, disabled))
+            }
         }
     }
 }

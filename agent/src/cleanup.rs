@@ -32,9 +32,12 @@ pub enum Removal {
     Table(Table),
     /// It gets back what it had.
     Setting(Change),
+    /// Another network's configuration gets back the name that a runtime reads.
+    Enable(PathBuf),
 }
 
-/// What goes, given which tables there are and what of the settings was changed, in order.
+/// What goes, given which tables there are, what of the settings was changed, and which configurations
+/// were disabled, in order.
 ///
 /// The configuration comes first: a runtime that does not see it starts no pods. Links come after their
 /// settings, which go back in the opposite order of their change; one that somebody else has changed since is left alone.
@@ -43,6 +46,7 @@ pub fn plan(
     observed: &Observed,
     tables: &[Table],
     changes: &[(Change, Option<String>)],
+    disabled: &[PathBuf],
 ) -> Vec<Removal> {
     let conflist = observed.conflist.iter().map(|_| paths.conflist());
     let installed = observed.plugins.iter().filter(|(_, installed)| match installed {
@@ -61,6 +65,7 @@ pub fn plan(
     removals.extend((!routes.is_empty()).then_some(Removal::Routes(routes)));
     removals.extend(settings.map(|(change, _)| Removal::Setting(change.clone())));
     removals.extend(tables.iter().copied().map(Removal::Table));
+    removals.extend(disabled.iter().cloned().map(Removal::Enable));
     removals.extend(links.map(|link| Removal::Link { index: link.index, name: link.name.clone() }));
     removals
 }
@@ -98,6 +103,7 @@ impl fmt::Display for Removal {
             Self::Link { name, .. } => write!(f, "delete link {name}"),
             Self::Routes(routes) => write!(f, "delete {} routes", routes.len()),
             Self::Table(table) => write!(f, "delete nft table {} {}", table.family(), table.name()),
+            Self::Enable(path) => write!(f, "name {} as it was", path.display()),
             Self::Setting(Change { key, before, .. }) => write!(f, "set {key} back to {before}"),
         }
     }

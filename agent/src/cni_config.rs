@@ -42,6 +42,8 @@ pub enum Step {
     /// Runs this program, which speaks kubelet's exec protocol.
     Init(PathBuf),
     WriteConflist(String),
+    /// Another network's, which a runtime takes rather than ours, gets a name that it does not read.
+    Disable(String),
 }
 
 impl Offer {
@@ -122,7 +124,9 @@ pub fn names_other_ranges(now: Option<&str>, ranges: &[Range]) -> bool {
 /// Whether a runtime takes the file `name` with this `text` rather than ours: the first by name that
 /// makes sense.
 pub fn takes_precedence(name: &str, text: &str) -> bool {
-    name < names::CONFLIST && others::plugins(name, text).is_ok()
+    name < names::CONFLIST
+        && others::plugins(name, text).is_ok()
+        && !others::delegates_to_ours(text)
 }
 
 impl Step {
@@ -132,6 +136,7 @@ impl Step {
             Self::InstallPlugin(_) => "plugin",
             Self::Init(_) => "init",
             Self::WriteConflist(_) => "conflist",
+            Self::Disable(_) => "other conflist",
         }
     }
 }
@@ -142,6 +147,7 @@ impl fmt::Display for Step {
             Self::InstallPlugin(name) => write!(f, "install plugin {name}"),
             Self::Init(program) => write!(f, "run {} init", program.display()),
             Self::WriteConflist(_) => write!(f, "write {}", names::CONFLIST),
+            Self::Disable(name) => write!(f, "rename {name} to {name}{}", names::DISABLED_SUFFIX),
         }
     }
 }
@@ -213,6 +219,13 @@ mod tests {
         check("05-other.conflist", r#"{"name": "n", "plugins": []}"#, false);
         check("05-other.conflist", "no JSON", false);
         check("05-other.conf", list, false);
+        // As Multus writes it by itself, thin and thick.
+        let thin = r#"{"type": "multus", "delegates": [{"name": "kubenet", "plugins": []}]}"#;
+        check("00-multus.conf", thin, false);
+        let thick = r#"{"type": "multus-shim", "clusterNetwork": "/host/etc/cni/net.d/10-kubenet.conflist"}"#;
+        check("00-multus.conf", thick, false);
+        check("00-multus.conf", r#"{"type": "multus", "delegates": [{"name": "other"}]}"#, true);
+        check("00-multus.conf", r#"{"type": "multus-shim", "clusterNetwork": "other"}"#, true);
     }
 
     #[test]

@@ -170,7 +170,7 @@ fn earlier(conf: &Path) -> io::Result<Vec<String>> {
 }
 
 /// The names in a folder in their order; none if there is no such folder.
-fn file_names(folder: &Path) -> io::Result<Vec<String>> {
+pub(crate) fn file_names(folder: &Path) -> io::Result<Vec<String>> {
     let entries = match folder.read_dir() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,

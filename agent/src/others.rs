@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use common::names;
 use serde_json::Value;
 
 use crate::unready::Unready;
@@ -71,6 +72,19 @@ impl Others {
             Err(why) => Some(format!("{}/{name} is no network configuration: {why}", self.conf)),
         })
     }
+}
+
+/// Whether the configuration is that of Multus, and our network is the one that it gives every pod.
+pub fn delegates_to_ours(text: &str) -> bool {
+    let Ok(config) = serde_json::from_str::<Value>(text) else { return false };
+    let delegates = config["delegates"].as_array().into_iter().flatten();
+    let mut delegates = delegates.map(|delegate| &delegate["name"]);
+    let network = config["clusterNetwork"].as_str().unwrap_or_default();
+    let file = network.rsplit('/').next().unwrap_or_default();
+    matches!(config["type"].as_str(), Some("multus" | "multus-shim"))
+        && (delegates.any(|name| *name == names::PLUGIN)
+            || file == names::PLUGIN
+            || file == names::CONFLIST)
 }
 
 /// The plugins that the file `name` with this `text` names, for interfaces and for addresses.

@@ -102,7 +102,7 @@ impl Machine {
         let desired = state::desired(config, nodes, &observed)?;
         let mut outcome = self.apply_all(&state::plan(&desired, &observed));
         outcome.failures.extend(state::obstacle(&desired, &observed));
-        outcome.failures.extend(state::shadow(&observed));
+        outcome.failures.extend(state::shadow(&desired, &observed));
         let mut complaints = state::complaints(&desired, &observed);
         complaints.append(&mut outcome.refused);
         // The first failure is the verdict.
@@ -115,11 +115,14 @@ impl Machine {
     }
 
     /// Carries out all `steps`, whatever becomes of those before. Only a conflist is not written
-    /// after a failure: it says that all else is in place.
+    /// after a failure, nor another's disabled: it says that all else is in place.
     fn apply_all(&mut self, steps: &[Step]) -> Outcome {
         let mut outcome = Outcome::default();
         for step in steps {
-            let conflist = matches!(step, Step::Runtime(cni_config::Step::WriteConflist(_)));
+            let conflist = matches!(
+                step,
+                Step::Runtime(cni_config::Step::WriteConflist(_) | cni_config::Step::Disable(_))
+            );
             if conflist && !outcome.failures.is_empty() {
                 continue;
             }

@@ -72,6 +72,11 @@ pub struct Flags {
     )]
     loopback_host_ports: bool,
 
+    /// Rename configurations that the container runtime takes rather than ours to NAME.kubenet-disabled;
+    /// `kubenet-agent cleanup` names them back
+    #[arg(long)]
+    take_over: bool,
+
     /// MTU of pods in bytes; 0 is the smallest of the enabled normal interfaces'
     #[arg(long, value_name = "BYTES", default_value = "0")]
     network_plugin_mtu: String,
@@ -145,6 +150,7 @@ impl Flags {
             routing,
             hairpin,
             loopback: Loopback::of(self.loopback_host_ports),
+            take_over: self.take_over,
             mtu,
             state_dir: paths.state.clone(),
         };

@@ -42,6 +42,8 @@ pub struct Config {
     pub routing: Routing,
     pub hairpin: Hairpin,
     pub loopback: Loopback,
+    /// Whether another network's configuration makes way for ours.
+    pub take_over: bool,
     /// In bytes; the smallest of the normal interfaces' where none is given.
     pub mtu: Option<u32>,
     /// Where the plugin keeps leases and records.
@@ -59,6 +61,8 @@ pub struct Desired {
     pub network: Option<Network>,
     /// None where the container runtime finds nothing of ours.
     pub offer: Option<Offer>,
+    /// Whether configurations that a runtime takes rather than ours make way.
+    pub take_over: bool,
 }
 
 /// The machine as it is.
@@ -130,7 +134,7 @@ pub fn desired(
     };
     let mut sysctls = sysctl::desired(&families, links, routes, sysctls);
     sysctls.extend(network.as_ref().and_then(Network::localnet));
-    Ok(Desired { sysctls, network, offer })
+    Ok(Desired { sysctls, network, offer, take_over: config.take_over })
 }
 
 /// Steps that turn `observed` into `desired`; none once they agree.
@@ -138,14 +142,18 @@ pub fn desired(
 /// Deletions come before additions, links before addresses before routes, and the conflist last, if
 /// nothing stands in the way of pods: but one that sends them to a range that is no more goes first.
 pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Step> {
-    let Desired { sysctls, network, offer } = desired;
+    let Desired { sysctls, network, offer, take_over } = desired;
     let conflist =
         offer.as_ref().and_then(|offer| offer.plan_conflist(observed.conflist.as_deref()));
     let moved = network.as_ref().is_some_and(|network| {
         cni_config::names_other_ranges(observed.conflist.as_deref(), &network.ranges)
     });
     let (first, last) = if moved { (conflist, None) } else { (None, conflist) };
-    let last = last.filter(|_| obstacle(desired, observed).is_none());
+    let clear = obstacle(desired, observed).is_none();
+    let last = last.filter(|_| clear);
+    // A runtime finds ours before it loses the other.
+    let disabled = observed.earlier.iter().filter(|_| *take_over && clear);
+    let disabled = disabled.cloned().map(cni_config::Step::Disable);
 
     let (before, after) =
         network.as_ref().map(|network| network.plan(observed)).unwrap_or_default();
@@ -158,7 +166,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Step> {
     steps.extend(settings.into_iter().map(Step::Sysctl));
     steps.extend(after);
     steps.extend(guarded.into_iter().map(Step::Sysctl));
-    steps.extend(rest.chain(last).map(Step::Runtime));
+    steps.extend(rest.chain(last).chain(disabled).map(Step::Runtime));
     steps
 }
 
@@ -169,9 +177,10 @@ pub fn obstacle(desired: &Desired, observed: &Observed) -> Option<Unready> {
 }
 
 /// What others put in the way of pods, or don't, though all of ours is in place.
-pub fn shadow(observed: &Observed) -> Option<Unready> {
+pub fn shadow(desired: &Desired, observed: &Observed) -> Option<Unready> {
     let missing = observed.others.as_ref().and_then(|others| others.check().err());
-    missing.or_else(|| observed.earlier.first().cloned().map(Unready::Shadowed))
+    let mut earlier = observed.earlier.iter().filter(|_| !desired.take_over);
+    missing.or_else(|| earlier.next().cloned().map(Unready::Shadowed))
 }
 
 /// What is not as it should be, by others' doing or for their sake, but keeps no pod from starting.

@@ -51,6 +51,9 @@ pub const CNI_CONF_DIR: &str = "/etc/cni/net.d";
 /// The network configuration that the agent writes.
 pub const CONFLIST: &str = "10-kubenet.conflist";
 
+/// What the agent appends to the name of another network's configuration that it takes over from.
+pub const DISABLED_SUFFIX: &str = ".kubenet-disabled";
+
 /// Leases, attachments and last words of the agent; gone with the boot, like the pods.
 pub const STATE_DIR: &str = "/run/kubenet";
 

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -82,8 +82,9 @@ pub fn run(flags: Flags) -> anyhow::Result<ExitCode> {
         );
         return Ok(ExitCode::from(KEPT));
     }
+    let disabled = disabled(&machine.paths.conf)?;
     let mut failures = Vec::new();
-    for removal in plan(&machine.paths, &observed, &tables()?, &machine.changes()?) {
+    for removal in plan(&machine.paths, &observed, &tables()?, &machine.changes()?, &disabled) {
         match machine.remove(&removal) {
             Ok(()) => say(&removal),
             Err(error) => failures.push(format!("cannot {removal}: {}", Chain(&*error))),
@@ -137,6 +138,14 @@ fn in_flight(paths: &Paths) -> anyhow::Result<Vec<String>> {
     Ok(at_work)
 }
 
+/// Configurations that an agent has renamed, in the folder `conf`.
+fn disabled(conf: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let cannot = || format!("cannot look at {}", conf.display());
+    let names = observe::file_names(conf).with_context(cannot)?;
+    let ours = names.into_iter().filter(|name| name.ends_with(names::DISABLED_SUFFIX));
+    Ok(ours.map(|name| conf.join(name)).collect())
+}
+
 fn tables() -> anyhow::Result<Vec<Table>> {
     let mut tables = Vec::new();
     for table in Table::ALL {
@@ -186,6 +195,14 @@ impl Machine {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 removed => Ok(removed?),
             },
+            Removal::Enable(path) => {
+                let name = path.to_string_lossy();
+                let name = Path::new(name.trim_end_matches(names::DISABLED_SUFFIX));
+                if name.exists() {
+                    bail!("there is another {} by now", name.display());
+                }
+                Ok(fs::rename(path, name)?)
+            }
             Removal::Link { index, .. } => match self.netlink.delete_link(*index) {
                 Err(error) if error.is_missing() => Ok(()),
                 deleted => Ok(deleted?),

@@ -48,7 +48,8 @@ fn what_is_ours_goes_in_its_order_and_nothing_else() {
         (change, Some(now.to_owned()))
     };
     let changes = [change("first", "1"), change("somebody's", "2"), change("last", "1")];
-    let removals = plan(&paths(), &observed(), &[Table::Pods], &changes);
+    let disabled = [PathBuf::from("/etc/cni/net.d/05-other.conflist.kubenet-disabled")];
+    let removals = plan(&paths(), &observed(), &[Table::Pods], &changes, &disabled);
     let expected = [
         "remove /etc/cni/net.d/10-kubenet.conflist",
         "remove /opt/cni/bin/kubenet",
@@ -56,12 +57,13 @@ fn what_is_ours_goes_in_its_order_and_nothing_else() {
         "set last back to 0",
         "set first back to 0",
         "delete nft table inet kubenet-pods",
+        "name /etc/cni/net.d/05-other.conflist.kubenet-disabled as it was",
         "delete link vethd63491b1f0b",
         "delete link ifbd63491b1f0b",
         "delete link cbr0",
     ];
     assert_eq!(removals.iter().map(Removal::to_string).collect::<Vec<_>>(), expected);
-    assert_eq!(plan(&paths(), &Observed::default(), &[], &[]), []);
+    assert_eq!(plan(&paths(), &Observed::default(), &[], &[], &[]), []);
 }
 
 #[test]

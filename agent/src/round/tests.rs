@@ -4,6 +4,7 @@
 mod hairpin;
 mod loopback;
 mod mtu;
+mod take_over;
 
 use std::fs;
 use std::io;

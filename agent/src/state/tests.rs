@@ -21,6 +21,7 @@ fn config() -> Config {
         routing: Routing::Direct,
         hairpin: Hairpin::Veth,
         loopback: Loopback::Reached,
+        take_over: false,
         mtu: None,
         state_dir: PathBuf::from("/run/kubenet"),
     }
@@ -71,6 +72,9 @@ impl Observed {
             Step::Table(step) => drop(self.tables.insert(step.table, step.text.clone())),
             Step::Runtime(cni_config::Step::WriteConflist(text)) => {
                 self.conflist = Some(text.clone());
+            }
+            Step::Runtime(cni_config::Step::Disable(name)) => {
+                self.earlier.retain(|earlier| earlier != name);
             }
             Step::Runtime(cni_config::Step::Init(_)) => self.initialised = true,
             Step::Runtime(cni_config::Step::InstallPlugin(name)) => {
@@ -156,6 +160,7 @@ fn rank(step: &Step) -> u8 {
         Step::Routes(_) => 7,
         Step::Runtime(cni_config::Step::InstallPlugin(_) | cni_config::Step::Init(_)) => 9,
         Step::Runtime(cni_config::Step::WriteConflist(_)) => 10,
+        Step::Runtime(cni_config::Step::Disable(_)) => 11,
     }
 }
 

@@ -57,6 +57,7 @@ impl Lab {
             routing: Routing::Direct,
             hairpin: Hairpin::Veth,
             loopback: Loopback::Reached,
+            take_over: false,
             mtu: None,
             state_dir: files.path().join("state"),
         };

@@ -194,6 +194,23 @@ fn an_agent_that_holds_on_to_the_machine_is_named() {
 }
 
 #[test]
+fn a_config_that_made_way_for_ours_gets_its_name_back() {
+    let (netns, files) = machine();
+    let conf = files.path().join("conf");
+    fs::create_dir(&conf).unwrap();
+    fs::write(conf.join("05-other.conflist.kubenet-disabled"), "{}").unwrap();
+    let output = cleanup(&netns, files.path(), &[]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(names(&conf), ["05-other.conflist"]);
+    // A new one of that name is nobody's to replace.
+    fs::write(conf.join("05-other.conflist.kubenet-disabled"), "{}").unwrap();
+    let output = cleanup(&netns, files.path(), &[]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("there is another"), "{text}");
+}
+
+#[test]
 fn it_takes_no_flags_of_a_running_agent() {
     let output = agent().args(["cleanup", "--node-name=me"]).output().unwrap();
     assert_eq!(output.status.code(), Some(64), "{output:?}");
