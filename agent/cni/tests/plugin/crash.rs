@@ -22,7 +22,7 @@ const KILL: &str = "signal=KILL";
 const ERRORS: [&str; 2] = ["error=EIO", "error=ENOSPC"];
 
 /// Calls the plugin with `fault` in the `number`th call of `kind`; none if there are fewer.
-fn with_fault(
+pub(crate) fn with_fault(
     host: &Host,
     call: &Call<'_>,
     fault: &str,
