@@ -3,7 +3,7 @@
 RUST := 1.95
 LAB := cargo run --locked -p e2e --bin lab --
 
-.PHONY: demo demo-down test bench bench-controller image kind clean
+.PHONY: demo demo-down test bench bench-pods bench-controller image kind clean
 
 demo: rust
 	@$(LAB) demo $(if $(KEEP),--keep)
@@ -16,6 +16,9 @@ test: rust
 
 bench: rust
 	@$(LAB) bench
+
+bench-pods: rust
+	@$(LAB) bench-pods
 
 bench-controller: rust
 	@$(LAB) bench-controller

@@ -13,6 +13,7 @@ use crate::machine::{Machine, Parts};
 use crate::network::{self, Switch};
 use crate::pki::Pki;
 use crate::place::Place;
+use crate::runtime::Containerd;
 use crate::say::{say, timed};
 use crate::traces::{Logs, Trace, Traces, Whose};
 use crate::{api, cgroup, host, image, signals, traces};
@@ -20,8 +21,8 @@ use crate::{api, cgroup, host, image, signals, traces};
 /// Number of the host outside on the switch.
 pub const OUTSIDE: u8 = 9;
 
-/// Numbers of the machines.
-const MACHINES: [u8; 2] = [11, 12];
+/// Number of the first machine; the others follow.
+const FIRST_MACHINE: u8 = 11;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -70,10 +71,16 @@ pub fn with<T>(work: impl FnOnce(&mut Lab) -> Result<T>) -> Result<(Lab, T)> {
 impl Lab {
     /// Builds and starts everything, down to agents that have their Nodes Ready.
     pub fn up(traces: &Traces) -> Result<Self> {
+        Self::of(traces, [Containerd::Installed; 2])
+    }
+
+    /// The same with a machine for each of `containerds`.
+    pub fn of(traces: &Traces, containerds: [Containerd; 2]) -> Result<Self> {
         say("the lab");
         host::prepare(traces)?;
         cgroup::open(traces, &traces.name())?;
         let kubernetes = Kubernetes::find_or_build(traces)?;
+        let runtimes = containerds.map(|containerd| containerd.find(traces));
         let artifacts = artifacts::build(traces)?;
         let image = traces.folder().join("probe.tar");
         image::write(&image, &artifacts.probe)?;
@@ -88,10 +95,9 @@ impl Lab {
             image: &image,
         };
         let mut machines = timed("machines with containerd", || {
-            MACHINES
-                .map(|number| Machine::open(parts, number))
-                .into_iter()
-                .collect::<Result<Vec<_>>>()
+            let machines = (FIRST_MACHINE..).zip(runtimes);
+            let machines = machines.map(|(number, runtime)| Machine::open(parts, number, runtime?));
+            machines.collect::<Result<Vec<_>>>()
         })?;
         let control_plane = timed("control plane", || {
             ControlPlane::start(traces, &switch, &pki, &kubernetes, &artifacts)

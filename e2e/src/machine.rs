@@ -13,18 +13,14 @@ use serde_json::Value;
 
 use crate::artifacts::Artifacts;
 use crate::cgroup;
-use crate::host;
-use crate::image;
 use crate::kubernetes::Kubernetes;
 use crate::network::{self, Switch};
 use crate::pki::Pki;
 use crate::place::{Place, Process};
-use crate::program::{command, output};
+use crate::program::output;
+use crate::runtime::{Runtime, SOCKET};
 use crate::traces::Traces;
 use crate::wait::eventually;
-
-/// As a machine of its own would have it; /run is the machine's.
-const CONTAINERD: &str = "/run/containerd/containerd.sock";
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -35,6 +31,7 @@ pub struct Machine {
     pub number: u8,
     /// None while a scenario has it stopped.
     pub agent: Option<Process>,
+    runtime: Runtime,
     agent_program: PathBuf,
     plugin: PathBuf,
     agent_kubeconfig: PathBuf,
@@ -70,7 +67,7 @@ pub struct Parts<'a> {
 
 impl Machine {
     /// Opens the place and starts containerd; its kubelet comes when there is an API server.
-    pub fn open(parts: Parts<'_>, number: u8) -> Result<Self> {
+    pub fn open(parts: Parts<'_>, number: u8, runtime: Runtime) -> Result<Self> {
         let name = format!("node{}", number - 10);
         let folder = parts.traces.folder().join(&name);
         fs::create_dir_all(&folder)?;
@@ -88,6 +85,7 @@ impl Machine {
             place,
             number,
             agent: None,
+            runtime,
             agent_program: parts.artifacts.agent.clone(),
             plugin: parts.artifacts.plugin.clone(),
             agent_kubeconfig,
@@ -103,23 +101,14 @@ impl Machine {
     }
 
     fn start_containerd(&self) -> Result<()> {
-        let program = host::find("containerd").context("containerd is not installed")?;
-        let version = output(command(&program).arg("--version"))?;
-        // containerd 2 renamed its plugins, and reads the old names only in an old file.
-        let config = self.file("containerd.toml", &containerd_config(&version))?;
-        let mut containerd = self.place.command(program);
+        let config = self.file("containerd.toml", &self.runtime.config()?)?;
+        let mut containerd = self.runtime.daemon(&self.place);
         self.place.start("containerd", containerd.arg("--config").arg(config)).map(drop)
     }
 
     /// Waits for containerd, and brings the image.
     pub fn import(&self, image: &Path) -> Result<()> {
-        let ctr =
-            host::find("ctr").context("ctr, which comes with containerd, is not installed")?;
-        let ctr = || {
-            let mut ctr = self.place.command(&ctr);
-            ctr.args(["--address", CONTAINERD, "--namespace", "k8s.io"]);
-            ctr
-        };
+        let ctr = || self.runtime.client(&self.place);
         eventually("containerd answers", PATIENCE, || Ok(output(ctr().arg("version")).ok()))?;
         output(ctr().args(["images", "import"]).arg(image)).map(drop)
     }
@@ -192,36 +181,6 @@ impl Machine {
     }
 }
 
-/// Without `AppArmor`, which would need a profile loaded into the host; without a negative
-/// `oom_score_adj`, for which a container that runs the lab may lack `CAP_SYS_RESOURCE`.
-fn containerd_config(version: &str) -> String {
-    let image = image::NAME;
-    if version.contains(" 1.") || version.contains(" v1.") {
-        format!(
-            "version = 2
-[grpc]
-  address = \"{CONTAINERD}\"
-[plugins.'io.containerd.grpc.v1.cri']
-  sandbox_image = \"{image}\"
-  disable_apparmor = true
-  restrict_oom_score_adj = true
-"
-        )
-    } else {
-        format!(
-            "version = 3
-[grpc]
-  address = \"{CONTAINERD}\"
-[plugins.'io.containerd.cri.v1.images'.pinned_images]
-  sandbox = \"{image}\"
-[plugins.'io.containerd.cri.v1.runtime']
-  disable_apparmor = true
-  restrict_oom_score_adj = true
-"
-        )
-    }
-}
-
 fn kubelet_config(lab: &str, machine: &str) -> String {
     format!(
         "apiVersion: kubelet.config.k8s.io/v1beta1
@@ -230,7 +189,7 @@ authentication: {{anonymous: {{enabled: true}}, webhook: {{enabled: false}}}}
 authorization: {{mode: AlwaysAllow}}
 cgroupDriver: cgroupfs
 cgroupRoot: /{lab}/{machine}
-containerRuntimeEndpoint: unix://{CONTAINERD}
+containerRuntimeEndpoint: unix://{SOCKET}
 enforceNodeAllocatable: []
 evictionHard: {{nodefs.available: \"1%\", imagefs.available: \"1%\"}}
 failCgroupV1: false

@@ -1,4 +1,4 @@
-//! `lab demo`, `lab test`, `lab bench`, `lab bench-controller`, `lab down`: what the Makefile calls.
+//! `lab demo`, `lab test`, `lab bench`, `lab bench-pods`, `lab bench-controller`, `lab down`: what the Makefile calls.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use e2e::bench::{self, Programs};
 use e2e::bench_controller;
+use e2e::bench_pods;
 use e2e::demo::{self, Afterwards};
 use e2e::say::say;
 use e2e::stages;
@@ -30,6 +31,8 @@ enum Command {
     Test,
     /// Time the plugin beside the reference plugins
     Bench,
+    /// Time pods from their creation to Ready, beside the reference plugins
+    BenchPods,
     /// Time the controller beside kube-controller-manager
     BenchController {
         /// Numbers of Nodes that a controller is started on, at most 65000
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Demo { keep: false } => demo::run(Afterwards::End),
         Command::Test => stages::run(),
         Command::Bench => bench::run(),
+        Command::BenchPods => bench_pods::run(),
         Command::BenchController { restart_on } => bench_controller::run(&restart_on),
         Command::BenchInside { reference, floors } => {
             bench::inside(&Programs { reference, floors })

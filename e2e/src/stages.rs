@@ -84,10 +84,11 @@ fn programs(traces: &Traces) -> Result<()> {
     artifacts::build(traces)?;
     reference::plugins(traces, &reference::CHAIN)?;
     reference::libcni(traces)?;
+    reference::containerd(traces)?;
     let (time, budget) = (start.elapsed(), PROGRAMS_BUDGET);
     let seconds = time.as_secs_f64();
     let late = if time > budget { ", OVER BUDGET" } else { "" };
-    let what = "Kubernetes, kubenet, libcni and the reference plugins, built";
+    let what = "Kubernetes, kubenet, containerd 2 and the reference plugins, built";
     say(format_args!("{what:<64}{seconds:>6.1} s of {} s{late}", budget.as_secs()));
     Ok(())
 }

@@ -6,12 +6,14 @@ mod agents;
 mod controllers;
 mod flags;
 mod nodes;
+mod runtimes;
 mod traffic;
 
 use std::process::ExitCode;
 
 use e2e::claims::{self, Claim};
 use e2e::lab::Lab;
+use e2e::runtime::Containerd;
 use e2e::workload::{self, Deployed};
 
 /// What scenarios have: the lab, and what was deployed to it.
@@ -32,12 +34,13 @@ const SCENARIOS: &[Claim<World>] = &[
         "another_controller_takes_over_3_s_after_a_stop_and_20_s_after_a_kill",
         controllers::take_over,
     ),
+    ("pods_of_containerd_1_and_2_have_what_they_ask_for", runtimes::pods_that_ask),
     ("bad_flags_are_all_named_and_exit_64", flags::bad_flags),
 ];
 
 fn main() -> ExitCode {
     claims::prove(SCENARIOS, |traces| {
-        let lab = Lab::up(traces)?;
+        let lab = Lab::of(traces, [Containerd::Installed, Containerd::Built])?;
         let deployed = workload::deploy(&lab)?;
         Ok(World { lab, deployed })
     })
