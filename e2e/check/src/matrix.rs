@@ -131,6 +131,10 @@ impl Asker<'_> {
         targets: PerFamily<Option<SocketAddr>>,
         answers: &Server,
     ) -> Check {
+        // Machines and Services may have a family that the pods of the cluster lack.
+        let targets = PerFamily::from_fn(|family| {
+            asker.addresses[family].and(answers.addresses[family]).and(targets[family])
+        });
         Check {
             machine: self.here.name.clone(),
             what: what.to_owned(),

@@ -35,6 +35,19 @@ fn find<'a>(checks: &'a [Check], machine: &str, what: &str) -> &'a Check {
 }
 
 #[test]
+fn nobody_is_asked_by_a_family_that_pods_lack() {
+    let mut view = view(2);
+    for machine in &mut view.machines {
+        machine.host.addresses.v6 = Some("2001:db8::1".parse().unwrap());
+        machine.client.addresses.v6 = None;
+        machine.server.addresses.v6 = None;
+    }
+    for check in checks(&view, usize::MAX) {
+        assert_eq!(check.targets.v6, None, "{}", check.what);
+    }
+}
+
+#[test]
 fn one_machine_has_no_others_to_reach() {
     let checks = checks(&view(1), usize::MAX);
     assert_eq!(checks.len(), 8);
