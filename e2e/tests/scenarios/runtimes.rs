@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use common::attachment::Attachment;
+use common::names;
 use e2e::api;
 use e2e::lab::Lab;
 use e2e::machine::Machine;
@@ -56,7 +57,10 @@ fn ask(lab: &Lab, machine: &Machine, cni: &str) -> Result<()> {
         cluster.pods.get(&format!("default/{name}"))?.at(api::READY)
     })?;
     let calls = calls(&machine.place)?;
-    let is_its = |call: &&Value| call["cniArgs"].to_string().contains(&name);
+    // There is one for `lo` as well.
+    let is_its = |call: &&Value| {
+        call["networkName"] == names::PLUGIN && call["cniArgs"].to_string().contains(&name)
+    };
     let call = calls.iter().find(is_its).with_context(|| format!("no call for {name}"))?;
     ensure!(call["result"]["cniVersion"] == cni, "{call:#}");
     let asked = &call["capabilityArgs"];
