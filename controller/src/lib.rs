@@ -6,6 +6,7 @@
 
 pub mod allocator;
 pub mod block_set;
+pub mod claim;
 pub mod cluster_cidrs;
 pub mod collapse;
 pub mod dry_run;

@@ -4,6 +4,7 @@
 //! It decides nothing about the network. Wire types of the API end here: [`nodes`] turns them into
 //! `common`'s values.
 
+pub mod cidr_claims;
 pub mod client;
 pub mod cluster_cidrs;
 pub mod nodes;
