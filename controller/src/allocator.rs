@@ -10,6 +10,7 @@ use std::sync::Arc;
 use common::Prefix;
 use common::node::NodeView;
 
+use crate::ledger::Ledger;
 use crate::node_cidr;
 use crate::oddity::Oddity;
 use crate::pool::Plan;
@@ -54,6 +55,14 @@ pub struct Allocator {
     pools: Pools,
     /// By UID.
     holdings: HashMap<String, Holding>,
+    /// Who was given each block.
+    chosen: HashMap<Prefix, String>,
+    /// Claimed blocks are given to nobody but whom they are claimed for.
+    ledger: Ledger,
+    /// Whether what Nodes left is kept for their successors of the same name.
+    heirs: bool,
+    /// Whether claims have changed since pools were last held against them.
+    unfit: bool,
     /// By age and UID: who waits longest comes first.
     waiting: BTreeMap<(i64, String), Arc<NodeView>>,
     /// What is odd about podCIDRs, by the UID of their Node.
@@ -65,8 +74,16 @@ impl Allocator {
     ///
     /// The first [`Self::round`] must bring all Nodes of the cluster.
     pub fn new(pools: Pools) -> Self {
-        let (holdings, waiting) = (HashMap::new(), BTreeMap::new());
-        Self { pools, holdings, waiting, odd: HashMap::new() }
+        Self {
+            pools,
+            holdings: HashMap::new(),
+            chosen: HashMap::new(),
+            ledger: Ledger::default(),
+            heirs: false,
+            unfit: false,
+            waiting: BTreeMap::new(),
+            odd: HashMap::new(),
+        }
     }
 
     /// Takes what changed in the cluster, and decides.
@@ -104,7 +121,9 @@ impl Allocator {
     /// Whoever holds a block goes on holding it, whatever becomes of the pool that it came from.
     pub fn follow(&mut self, plans: Vec<Plan>) -> Vec<Verdict> {
         let held = self.holdings.values().flat_map(|holding| &holding.cidrs).copied();
+        let held = held.chain(self.ledger.blocks());
         self.pools.follow(plans, &held.collect::<Vec<_>>());
+        self.pools.fit(&self.ledger);
         let mut verdicts = self.look_for_strays();
         verdicts.extend(self.serve_waiting());
         verdicts
@@ -138,14 +157,22 @@ impl Allocator {
     /// Gives back what `node` held; its object is gone, so no machine uses it any more.
     fn forget(&mut self, node: &NodeView) {
         self.waiting.remove(&turn(node));
-        if let Some(holding) = self.holdings.remove(&node.uid) {
-            holding.cidrs.into_iter().for_each(|cidr| self.pools.release(cidr));
-        }
+        self.give_back(&node.uid);
         self.odd.remove(&node.uid);
         self.odd.retain(|_, oddities| {
             oddities.retain(|oddity| !oddity.is_with(&node.name));
             !oddities.is_empty()
         });
+    }
+
+    fn give_back(&mut self, uid: &str) {
+        let cidrs = self.holdings.remove(uid).map(|holding| holding.cidrs);
+        for cidr in cidrs.into_iter().flatten() {
+            self.pools.release(cidr);
+            if self.chosen.get(&cidr).is_some_and(|chosen| chosen == uid) {
+                self.chosen.remove(&cidr);
+            }
+        }
     }
 
     /// Holds the podCIDRs that `node` shows, in place of what was chosen for it, and says what is
@@ -159,8 +186,7 @@ impl Allocator {
             known.node = Arc::clone(node);
             return Vec::new();
         }
-        let old = self.holdings.remove(&node.uid);
-        old.iter().flat_map(|old| &old.cidrs).for_each(|&cidr| self.pools.release(cidr));
+        self.give_back(&node.uid);
         let mut oddities = Vec::new();
         let mut cidrs = Vec::new();
         for text in &node.pod_cidrs {
@@ -183,55 +209,13 @@ impl Allocator {
         oddities
     }
 
-    /// What is odd about `cidr`, which a Node shows and holds not yet.
-    fn oddity(&self, text: &str, cidr: Prefix) -> Option<Oddity> {
-        if !self.pools.covers(cidr) {
-            return Some(Oddity::Outside(cidr));
-        }
-        if let Some(service) = self.pools.service_in(cidr) {
-            return Some(Oddity::Service { cidr, service });
-        }
-        // Most blocks have one holder, so the Nodes are searched for another one but rarely.
-        let taken = !self.pools.is_free(cidr);
-        let mut others = self.holdings.values().filter(|_| taken);
-        let other = others.find(|other| other.cidrs.iter().any(|held| held.overlaps(cidr)));
-        if let Some(other) = other {
-            return Some(Oddity::Shared { cidr, with: other.node.name.clone() });
-        }
-        (text.parse() != Ok(cidr)).then(|| Oddity::HostBits { text: text.to_owned(), cidr })
-    }
-
-    /// Who holds a range that is in no pool any more, by name; forgets that of those in a pool again.
-    fn look_for_strays(&mut self) -> Vec<Verdict> {
-        let mut verdicts = Vec::new();
-        for (uid, Holding { node, cidrs }) in &self.holdings {
-            let mut known = self.odd.remove(uid).unwrap_or_default();
-            known.retain(
-                |oddity| !matches!(oddity, Oddity::Outside(cidr) if self.pools.covers(*cidr)),
-            );
-            for &cidr in cidrs.iter().filter(|&&cidr| !self.pools.covers(cidr)) {
-                let oddity = Oddity::Outside(cidr);
-                if !known.contains(&oddity) {
-                    known.push(oddity.clone());
-                    let (node, decision) = (Arc::clone(node), Decision::Odd(oddity));
-                    verdicts.push(Verdict { node, decision });
-                }
-            }
-            if !known.is_empty() {
-                self.odd.insert(uid.clone(), known);
-            }
-        }
-        verdicts.sort_by(|one, other| one.node.name.cmp(&other.node.name));
-        verdicts
-    }
-
     fn serve_waiting(&mut self) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
         let mut waiting = mem::take(&mut self.waiting).into_iter();
         while self.pools.has_room()
             && let Some((turn, node)) = waiting.next()
         {
-            match self.pools.next_free(&node) {
+            match self.next_blocks(&node) {
                 Ok(choice) => {
                     let decision = self.take(&node, choice);
                     verdicts.push(Verdict { node, decision });
@@ -253,7 +237,7 @@ impl Allocator {
         if !held.is_empty() {
             return Some(Decision::Assign(held.to_vec()));
         }
-        match self.pools.next_free(node) {
+        match self.next_blocks(node) {
             Ok(choice) => Some(self.take(node, choice)),
             Err(exhausted) => {
                 let known = self.waiting.insert(turn(node), Arc::clone(node));
@@ -264,6 +248,7 @@ impl Allocator {
 
     fn take(&mut self, node: &Arc<NodeView>, choice: Choice) -> Decision {
         let cidrs = self.pools.take(choice);
+        self.chosen.extend(cidrs.iter().map(|&cidr| (cidr, node.uid.clone())));
         let holding = Holding { node: Arc::clone(node), cidrs: cidrs.clone() };
         self.holdings.insert(node.uid.clone(), holding);
         Decision::Assign(cidrs)
@@ -280,6 +265,8 @@ fn turn(node: &NodeView) -> (i64, String) {
     (node.created, node.uid.clone())
 }
 
+mod claims;
+mod odd;
 #[cfg(test)]
 mod pool_changes;
 #[cfg(test)]

@@ -49,6 +49,11 @@ impl BlockSet {
         &self.tally
     }
 
+    #[cfg(test)]
+    pub(crate) const fn cursor(&self) -> u128 {
+        self.cursor
+    }
+
     /// The free block that is next: the first after the one taken last, or else the first of all.
     ///
     /// A released block is so given again as late as can be, as kube-controller-manager does it.
@@ -57,9 +62,19 @@ impl BlockSet {
         self.range.cidr().subnet(self.range.mask(), index)
     }
 
-    /// Holds `block`, and searches on behind it from now on.
+    /// Whether `range` is a block that one alone holds.
+    pub fn has_one_holder(&self, range: Prefix) -> bool {
+        let is_block = range.length() == self.range.mask() && self.range.cidr().covers(range);
+        let block = is_block.then(|| self.touched_by(range)).flatten();
+        block.is_some_and(|block| self.count(*block.start()) == 1)
+    }
+
+    /// Holds `block`, and searches on behind it from now on, if it was free.
     pub fn take(&mut self, block: Prefix) {
         let Some(blocks) = self.touched_by(block) else { return };
+        if !self.is_free(block) {
+            return self.occupy(block);
+        }
         let skipped = blocks.start().checked_sub(self.cursor);
         let skipped =
             skipped.unwrap_or_else(|| self.range.last() - self.cursor + 1 + blocks.start());

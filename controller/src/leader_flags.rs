@@ -110,7 +110,7 @@ impl LeaderFlags {
 }
 
 /// A duration as Go writes it: `15s`, `1m30s`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok());
     parsed
         .filter(|duration| !duration.is_zero())

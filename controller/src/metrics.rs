@@ -38,6 +38,10 @@ pub struct Metrics {
     pub transitions: Counter,
     /// 1 while another allocator is left alone.
     pub foreign: Gauge,
+    /// Claims that were not as they had been seen, or that somebody else was faster with.
+    pub claim_conflicts: Counter,
+    claims: Gauge,
+    claims_kept: Gauge,
 }
 
 impl Metrics {
@@ -56,6 +60,9 @@ impl Metrics {
             leading: Gauge::default(),
             transitions: Counter::default(),
             foreign: Gauge::default(),
+            claim_conflicts: Counter::default(),
+            claims: Gauge::default(),
+            claims_kept: Gauge::default(),
         };
         let mut registry = Registry::default();
         metrics.register(&mut registry, lease);
@@ -73,12 +80,18 @@ impl Metrics {
         let sets = pools.usage().zip(pools.tallies().cloned());
         let sets = sets.map(|(usage, tally)| Set { usage, tally }).collect();
         *self.state.lock() = State { sets, waiting, odd };
+        let ledger = allocator.ledger();
+        let number = |count: usize| count.try_into().unwrap_or(i64::MAX);
+        self.claims.set(number(ledger.len()));
+        self.claims_kept.set(number(ledger.left().len()));
     }
 
     /// This process has no allocator any more.
     pub fn forget(&self) {
         *self.state.lock() = State::default();
-        self.depth.set(0);
+        for gauge in [&self.depth, &self.claims, &self.claims_kept] {
+            gauge.set(0);
+        }
     }
 
     fn register(&self, registry: &mut Registry, lease: &str) {
@@ -107,6 +120,7 @@ impl Metrics {
             "[STABLE] 1 while somebody else gives Nodes their podCIDRs, and this program none",
             self.foreign.clone(),
         );
+        self.register_claims(registry);
         let build = Gauge::<i64>::default();
         build.set(1);
         labelled(registry, &[("version", common::version())]).register(
@@ -126,6 +140,24 @@ impl Metrics {
             self.leading.clone(),
         );
         self.register_queue(labelled(registry, &[("name", QUEUE)]));
+    }
+
+    fn register_claims(&self, registry: &mut Registry) {
+        registry.register(
+            "kubenet_claims",
+            "[STABLE] CIDRClaims; with --fence=claims one for each block that a Node has",
+            self.claims.clone(),
+        );
+        registry.register(
+            "kubenet_claims_kept_nodes",
+            "[STABLE] Nodes that are gone and whose claims are kept for --release-delay",
+            self.claims_kept.clone(),
+        );
+        registry.register(
+            "kubenet_claim_conflicts",
+            "[STABLE] Requests about CIDRClaims that the API server refused, as others were faster",
+            self.claim_conflicts.clone(),
+        );
     }
 
     fn register_queue(&self, queue: &mut Registry) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use common::Prefix;
 
 use crate::block_set::BlockSet;
+use crate::ledger::Ledger;
 use crate::range::Range;
 use crate::selector::Selector;
 use crate::tally::Tally;
@@ -38,6 +39,11 @@ pub struct Pool {
     /// Blocks of each set that no Node gets, because of Services.
     reserved: Vec<u128>,
     rank: Rank,
+    /// Whether anything is claimed that is none of its blocks, and shares addresses with them.
+    cut: bool,
+    /// What was claimed first over its ranges, if that is of another size than its blocks: nothing is
+    /// given then.
+    misfit: Option<Prefix>,
 }
 
 /// Of the pools that mean a Node equally well, the one with the least rank is asked first: those of
@@ -63,6 +69,8 @@ pub struct Usage {
     pub used: u128,
     /// Blocks that no Node gets, because Services have addresses of them.
     pub reserved: u128,
+    /// What was claimed first, of another size, because of which none are given.
+    pub misfit: Option<Prefix>,
 }
 
 impl Origin {
@@ -86,10 +94,15 @@ impl fmt::Display for Origin {
 
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { origin, range, blocks, used, reserved } = self;
+        let Self { origin, range, blocks, used, reserved, misfit } = self;
         let (cidr, mask) = (range.cidr(), range.mask());
         write!(f, "{origin} {cidr}, mask /{mask}: {blocks} blocks, {used} used")?;
-        if *reserved > 0 { write!(f, ", {reserved} of them by Services") } else { Ok(()) }
+        if *reserved > 0 {
+            write!(f, ", {reserved} of them by Services")?;
+        }
+        misfit.map_or(Ok(()), |claim| {
+            write!(f, "; refused, as {claim} was claimed first and a range has blocks of one size")
+        })
     }
 }
 
@@ -118,7 +131,7 @@ impl Pool {
     pub fn new(plan: Plan, services: &[Prefix]) -> Self {
         let sets = plan.ranges.iter().copied().map(BlockSet::new).collect::<Vec<_>>();
         let rank = plan.rank(&sets);
-        let mut pool = Self { plan, sets, reserved: Vec::new(), rank };
+        let mut pool = Self { plan, sets, reserved: Vec::new(), rank, cut: false, misfit: None };
         for &service in services {
             pool.occupy(service);
         }
@@ -140,14 +153,20 @@ impl Pool {
         Self { rank: plan.rank(&self.sets), plan, ..self }
     }
 
-    /// The next free block of each range; none of them is taken yet.
+    /// The next block of each range: one of `kept`, which nobody holds but who keeps it, or else a
+    /// free one. None of them is taken yet.
     ///
     /// # Errors
     /// The usage of the first range that has none.
-    pub fn next_free(&self) -> Result<Vec<Prefix>, Usage> {
+    #[expect(clippy::result_large_err, reason = "few pools are full, and none is asked often")]
+    pub fn next_free(&self, kept: &[Prefix]) -> Result<Vec<Prefix>, Usage> {
+        if let Some(usage) = self.usage().find(|usage| usage.misfit.is_some()) {
+            return Err(usage);
+        }
         let mut blocks = Vec::with_capacity(self.sets.len());
         for (place, set) in self.sets.iter().enumerate() {
-            match set.next_free() {
+            let kept = kept.iter().copied().find(|&block| set.has_one_holder(block));
+            match kept.or_else(|| set.next_free()) {
                 Some(block) => blocks.push(block),
                 None => return self.usage().nth(place).map_or(Ok(blocks), Err),
             }
@@ -168,6 +187,29 @@ impl Pool {
     /// Undoes one [`Self::take`] or [`Self::occupy`].
     pub fn release(&mut self, range: Prefix) {
         self.sets.iter_mut().for_each(|set| set.release(range));
+    }
+
+    /// Notes which of `claims` was made first over its ranges.
+    pub fn fit(&mut self, claims: &Ledger) {
+        let over = claims.iter().filter(|(claim, _)| self.overlaps(*claim));
+        let first = over.clone().min_by_key(|(_, claim)| claim.age()).map(|(claim, _)| claim);
+        self.cut = over.map(|(claim, _)| claim).any(|claim| self.is_cut_by(claim));
+        self.misfit = first.filter(|&claim| self.is_cut_by(claim));
+    }
+
+    /// Whether `claim` has not the size of the blocks that it touches.
+    pub fn is_cut_by(&self, claim: Prefix) -> bool {
+        self.plan.ranges.iter().any(|range| range.is_cut_by(claim))
+    }
+
+    /// Whether [`Self::fit`] may tell something else after the claim on `changed` has come or gone.
+    pub fn is_cut(&self, changed: Prefix) -> bool {
+        self.cut && self.overlaps(changed) || self.is_cut_by(changed)
+    }
+
+    /// Whether another size was claimed first.
+    pub const fn is_refused(&self) -> bool {
+        self.misfit.is_some()
     }
 
     /// Whether nobody holds a block that `range` touches.
@@ -192,7 +234,13 @@ impl Pool {
             blocks: set.size(),
             used: set.used(),
             reserved,
+            misfit: self.misfit.filter(|&claim| set.range().is_cut_by(claim)),
         })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn cursors(&self) -> Vec<u128> {
+        self.sets.iter().map(BlockSet::cursor).collect()
     }
 
     /// What has happened to the blocks of each range.

@@ -113,7 +113,7 @@ fn closed(pool: &Pool, allocator: &Allocator) -> Condition {
 
 fn exhausted(pool: &Pool, usage: &[Usage]) -> Condition {
     let message = usage.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    match pool.next_free() {
+    match pool.next_free(&[]) {
         Ok(_) => Condition { holds: Holds::False, reason: "FreeBlocks", message },
         Err(_) => Condition { holds: Holds::True, reason: "NoFreeBlock", message },
     }

@@ -9,6 +9,7 @@ use std::fmt;
 use common::Prefix;
 use common::node::NodeView;
 
+use crate::ledger::Ledger;
 use crate::pool::{Plan, Pool, Usage};
 use crate::range::Range;
 use crate::tally::Tally;
@@ -50,12 +51,14 @@ impl Pools {
         Self { services: services.to_vec(), pools: vec![pool] }
     }
 
-    /// The next free blocks for `node`: of the pool that means it with most requirements; then of
-    /// those that mean all Nodes; then of the flags'.
-    pub fn next_free(&self, node: &NodeView) -> Result<Choice, Exhausted> {
+    /// The next blocks for `node`: of the pool that means it with most requirements; then of those
+    /// that mean all Nodes; then of the flags'. What is `kept` for it comes before what is free.
+    pub fn next_free(&self, node: &NodeView, kept: &[Prefix]) -> Result<Choice, Exhausted> {
         let mut full = Vec::new();
-        for (place, pool) in self.candidates(node) {
-            match pool.next_free() {
+        let mut candidates = self.candidates(node).collect::<Vec<_>>();
+        candidates.sort_by_key(|(_, pool)| !kept.iter().any(|&block| pool.covers(block)));
+        for (place, pool) in candidates {
+            match pool.next_free(kept) {
                 Ok(blocks) => return Ok(Choice { place, blocks }),
                 Err(usage) => full.push(usage),
             }
@@ -65,7 +68,7 @@ impl Pools {
 
     /// Whether any pool has blocks to give.
     pub fn has_room(&self) -> bool {
-        self.open().any(|(_, pool)| pool.next_free().is_ok())
+        self.open().any(|(_, pool)| pool.next_free(&[]).is_ok())
     }
 
     /// Takes what [`Self::next_free`] gave, and nothing was taken since.
@@ -91,6 +94,15 @@ impl Pools {
     /// Whether nobody holds a block that `range` touches.
     pub fn is_free(&self, range: Prefix) -> bool {
         self.pools.iter().all(|pool| pool.is_free(range))
+    }
+
+    /// The block that all of `range` is in; none if it is larger, or in no pool.
+    pub fn block_around(&self, range: Prefix) -> Option<Prefix> {
+        let pools = self.pools.iter().filter(|pool| !pool.is_refused());
+        let ranges = pools.flat_map(|pool| &pool.plan().ranges);
+        let mut around = ranges.filter(|own| own.cidr().covers(range));
+        let own = around.find(|own| own.mask() <= range.length())?;
+        Prefix::containing(range.network(), own.mask()).ok()
     }
 
     /// Whether all of `range` is in one network of a pool.
@@ -122,6 +134,15 @@ impl Pools {
             self.pools.push(pool);
         }
         self.pools.extend(flags);
+    }
+
+    /// Refuses each pool over which another size was claimed first; returns whether that is news of
+    /// any.
+    pub fn fit(&mut self, claims: &Ledger) -> bool {
+        let refused = |pools: &[Pool]| pools.iter().map(Pool::is_refused).collect::<Vec<_>>();
+        let before = refused(&self.pools);
+        self.pools.iter_mut().for_each(|pool| pool.fit(claims));
+        refused(&self.pools) != before
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Pool> {

@@ -1,11 +1,10 @@
-//! Pure: the PATCHes that are to be sent, how many at once, and when one is sent again.
+//! Pure: what requests are to be sent about, how many at once, and when one is sent again.
 //!
-//! Trouble with one Node delays that Node; trouble with the server delays all.
+//! Trouble with one of them delays that one; trouble with the server delays all.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::Hash;
 use std::time::{Duration, Instant};
-
-use common::Prefix;
 
 /// The first delay, doubled with each failure.
 const FIRST_DELAY: Duration = Duration::from_millis(50);
@@ -13,31 +12,25 @@ const FIRST_DELAY: Duration = Duration::from_millis(50);
 /// The longest delay before a PATCH is sent again.
 const LONGEST_DELAY: Duration = Duration::from_secs(8);
 
-/// The podCIDRs that a Node is to get.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Assignment {
-    pub node: String,
-    pub uid: String,
-    pub cidrs: Vec<Prefix>,
-}
-
-/// How a PATCH ended, as far as sending goes.
+/// How a request ended, as far as sending goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// There is nothing left to send.
     Done,
-    /// Something is wrong with this Node.
+    /// The next request is to be sent at once.
+    Next,
+    /// Something is wrong with this one.
     Failed,
     /// Something is wrong with the server, or it asks for this much patience.
     Unavailable(Duration),
 }
 
-/// Assignments that wait for their PATCH or its outcome, by UID.
+/// What waits for a request or its outcome.
 #[derive(Debug)]
-pub struct Queue {
-    jobs: HashMap<String, Job>,
-    ready: VecDeque<String>,
-    later: BTreeSet<(Instant, String)>,
+pub struct Queue<K> {
+    jobs: HashMap<K, Job>,
+    ready: VecDeque<K>,
+    later: BTreeSet<(Instant, K)>,
     limit: usize,
     in_flight: usize,
     /// How often in a row the server was unavailable.
@@ -47,7 +40,6 @@ pub struct Queue {
 
 #[derive(Debug)]
 struct Job {
-    assignment: Assignment,
     failures: u32,
     state: State,
 }
@@ -59,8 +51,8 @@ enum State {
     Later(Instant),
 }
 
-impl Queue {
-    /// Nothing to send; later on, at most `limit` PATCHes at once.
+impl<K: Clone + Eq + Hash + Ord> Queue<K> {
+    /// Nothing to send; later on, at most `limit` requests at once.
     pub fn new(limit: usize) -> Self {
         Self {
             jobs: HashMap::new(),
@@ -73,28 +65,25 @@ impl Queue {
         }
     }
 
-    /// Wants `assignment` sent; one that is wanted already keeps its place and its delay.
-    pub fn put(&mut self, assignment: Assignment) {
-        if let Some(job) = self.jobs.get_mut(&assignment.uid) {
-            job.assignment = assignment;
-            return;
+    /// Wants a request sent about `key`; one that is wanted already keeps its place and its delay.
+    pub fn put(&mut self, key: K) {
+        if !self.jobs.contains_key(&key) {
+            self.ready.push_back(key.clone());
+            self.jobs.insert(key, Job { failures: 0, state: State::Ready });
         }
-        let uid = assignment.uid.clone();
-        self.ready.push_back(uid.clone());
-        self.jobs.insert(uid, Job { assignment, failures: 0, state: State::Ready });
     }
 
-    /// No longer wants anything sent to the Node of `uid`; what is under way ends by itself.
-    pub fn remove(&mut self, uid: &str) {
-        self.jobs.remove(uid);
+    /// No longer wants anything sent about `key`; what is under way ends by itself.
+    pub fn remove(&mut self, key: &K) {
+        self.jobs.remove(key);
     }
 
-    /// Whether something is to be sent to the Node of `uid`.
-    pub fn wants(&self, uid: &str) -> bool {
-        self.jobs.contains_key(uid)
+    /// Whether something is to be sent about `key`.
+    pub fn wants(&self, key: &K) -> bool {
+        self.jobs.contains_key(key)
     }
 
-    /// How many assignments have no good answer yet.
+    /// How many have no good answer yet.
     pub fn len(&self) -> usize {
         self.jobs.len()
     }
@@ -103,35 +92,41 @@ impl Queue {
         self.jobs.is_empty()
     }
 
-    /// What is to be sent now; its [`Self::ended`] must follow.
-    pub fn next(&mut self, now: Instant) -> Option<Assignment> {
+    /// What a request is to be sent about now; [`Self::ended`] or [`Self::spared`] must follow.
+    pub fn next(&mut self, now: Instant) -> Option<K> {
         if self.is_busy() || self.paused_until.is_some_and(|until| now < until) {
             return None;
         }
         while self.later.first().is_some_and(|(due, _)| *due <= now) {
-            let Some((due, uid)) = self.later.pop_first() else { break };
-            if let Some(job) = self.jobs.get_mut(&uid).filter(|job| job.state == State::Later(due))
+            let Some((due, key)) = self.later.pop_first() else { break };
+            if let Some(job) = self.jobs.get_mut(&key).filter(|job| job.state == State::Later(due))
             {
                 job.state = State::Ready;
-                self.ready.push_back(uid);
+                self.ready.push_back(key);
             }
         }
-        while let Some(uid) = self.ready.pop_front() {
-            let job = self.jobs.get_mut(&uid).filter(|job| job.state == State::Ready);
+        while let Some(key) = self.ready.pop_front() {
+            let job = self.jobs.get_mut(&key).filter(|job| job.state == State::Ready);
             if let Some(job) = job {
                 job.state = State::InFlight;
                 self.in_flight += 1;
-                return Some(job.assignment.clone());
+                return Some(key);
             }
         }
         None
     }
 
-    /// Notes how the PATCH for `uid` ended, and says how often it failed so far.
-    pub fn ended(&mut self, uid: &str, end: End, now: Instant) -> u32 {
+    /// Notes that nothing was sent about `key` after all.
+    pub fn spared(&mut self, key: &K) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.jobs.remove(key);
+    }
+
+    /// Notes how the request about `key` ended, and says how often it failed so far.
+    pub fn ended(&mut self, key: &K, end: End, now: Instant) -> u32 {
         self.in_flight = self.in_flight.saturating_sub(1);
         if let End::Unavailable(patience) = end {
-            // One outage ends all PATCHes that are under way.
+            // One outage ends all requests that are under way.
             if self.paused_until.is_none_or(|until| until <= now) {
                 let pause = delay(self.outages).max(patience);
                 self.outages += 1;
@@ -141,23 +136,23 @@ impl Queue {
             self.outages = 0;
             self.paused_until = None;
         }
-        let Some(job) = self.jobs.get_mut(uid).filter(|job| job.state == State::InFlight) else {
+        let Some(job) = self.jobs.get_mut(key).filter(|job| job.state == State::InFlight) else {
             return 0;
         };
         match end {
             End::Done => {
-                self.jobs.remove(uid);
+                self.jobs.remove(key);
                 return 0;
             }
             End::Failed => {
                 let due = now + delay(job.failures);
                 job.failures += 1;
                 job.state = State::Later(due);
-                self.later.insert((due, uid.to_owned()));
+                self.later.insert((due, key.clone()));
             }
-            End::Unavailable(_) => {
+            End::Next | End::Unavailable(_) => {
                 job.state = State::Ready;
-                self.ready.push_front(uid.to_owned());
+                self.ready.push_front(key.clone());
             }
         }
         job.failures
@@ -172,7 +167,7 @@ impl Queue {
         if self.ready.is_empty() { due.max(due.and(self.paused_until)) } else { self.paused_until }
     }
 
-    /// Whether no more PATCHes may be sent; after an outage the first one goes alone.
+    /// Whether no more requests may be sent; after an outage the first one goes alone.
     fn is_busy(&self) -> bool {
         self.in_flight >= if self.outages > 0 { 1 } else { self.limit }
     }
@@ -186,7 +181,7 @@ fn delay(failures: u32) -> Duration {
 mod tests {
     use super::*;
 
-    /// `+a` puts, `-a` removes, `a.` `a!` `a~` end as done, failed, unavailable; a number lets so
+    /// `+a` puts, `-a` removes, `a.` `a>` `a!` `a~` end as done, next, failed, unavailable; a number lets so
     /// many milliseconds pass; `=ab` is what is sent then.
     #[track_caller]
     fn check(limit: usize, steps: &str) {
@@ -194,12 +189,11 @@ mod tests {
         let mut now = Instant::now();
         for step in steps.split_whitespace() {
             if let Some(uid) = step.strip_prefix('+') {
-                let uid = uid.to_owned();
-                queue.put(Assignment { node: uid.clone(), uid, cidrs: Vec::new() });
+                queue.put(uid.to_owned());
             } else if let Some(uid) = step.strip_prefix('-') {
-                queue.remove(uid);
+                queue.remove(&uid.to_owned());
             } else if let Some(expected) = step.strip_prefix('=') {
-                let sent = std::iter::from_fn(|| queue.next(now)).map(|sent| sent.uid);
+                let sent = std::iter::from_fn(|| queue.next(now));
                 assert_eq!(sent.collect::<String>(), expected, "{step} in {steps}");
             } else if let Ok(passed) = step.parse() {
                 now += Duration::from_millis(passed);
@@ -207,11 +201,12 @@ mod tests {
                 let (uid, end) = step.split_at(1);
                 let end = match end {
                     "." => End::Done,
+                    ">" => End::Next,
                     "!" => End::Failed,
                     "~" => End::Unavailable(Duration::ZERO),
                     _ => panic!("{step}"),
                 };
-                queue.ended(uid, end, now);
+                queue.ended(&uid.to_owned(), end, now);
             }
         }
     }
@@ -242,6 +237,11 @@ mod tests {
     }
 
     #[test]
+    fn who_has_begun_goes_on_before_others_begin() {
+        check(1, "+a +b =a a> =a a. =b");
+    }
+
+    #[test]
     fn an_outage_delays_all_and_counts_once() {
         check(9, "+a +b =ab a~ b~ +c = 49 = 1 =b b~ 99 = 1 =b b. =ac");
         check(9, "+a +b =ab a~ b. =a");
@@ -252,16 +252,14 @@ mod tests {
         let now = Instant::now();
         let mut queue = Queue::new(1);
         assert_eq!(queue.wakes_at(), None);
-        let assignment =
-            |uid: &str| Assignment { node: uid.into(), uid: uid.into(), cidrs: vec![] };
-        queue.put(assignment("a"));
-        assert_eq!(queue.next(now), Some(assignment("a")));
+        queue.put("a");
+        assert_eq!(queue.next(now), Some("a"));
         assert_eq!(queue.wakes_at(), None);
-        assert_eq!(queue.ended("a", End::Failed, now), 1);
+        assert_eq!(queue.ended(&"a", End::Failed, now), 1);
         assert_eq!(queue.wakes_at(), Some(now + FIRST_DELAY));
         let due = now + FIRST_DELAY;
-        assert_eq!(queue.next(due), Some(assignment("a")));
-        queue.ended("a", End::Unavailable(Duration::from_secs(3)), due);
+        assert_eq!(queue.next(due), Some("a"));
+        queue.ended(&"a", End::Unavailable(Duration::from_secs(3)), due);
         assert_eq!(queue.wakes_at(), Some(due + Duration::from_secs(3)));
     }
 

@@ -33,6 +33,11 @@ impl Range {
         self.mask
     }
 
+    /// Whether `block` has addresses of it, and is none of its blocks.
+    pub fn is_cut_by(self, block: Prefix) -> bool {
+        self.cidr.overlaps(block) && self.mask != block.length()
+    }
+
     /// Bits of an address within a block.
     pub const fn host_bits(self) -> u8 {
         self.cidr.family().width() - self.mask

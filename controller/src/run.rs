@@ -5,22 +5,24 @@ use std::time::Duration;
 
 use anyhow::Context;
 use common::names;
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, stream};
 use kube::{Api, Client};
 use process::nodes::Nodes;
 use process::ready::Readiness;
-use process::{client, cluster_cidrs, nodes, serve, shutdown};
+use process::{cidr_claims, client, cluster_cidrs, nodes, serve, shutdown};
 use tracing::{info, warn};
 
 use crate::allocator::Allocator;
 use crate::cluster_cidrs::ClusterCidrs;
 use crate::dry_run::Table;
 use crate::events;
+use crate::fence_flags::Fence;
 use crate::leader::{Leader, Term};
 use crate::leader_flags::Election;
 use crate::metrics::Metrics;
 use crate::pools::Pools;
-use crate::reconcile::{LISTED, Outlets, POOLS, Reconciler};
+use crate::reconcile::{CLAIMS, LISTED, Outlets, POOLS, Reconciler};
+use crate::registrar::Registrar;
 use crate::settings::Settings;
 
 /// The readiness check that it is known who leads.
@@ -36,7 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Runs until a signal asks it to end.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let signal = shutdown::signalled().context("cannot catch signals")?;
-    let Settings { shared, serve: addresses, dry_run, election, ranges, services } = settings;
+    let Settings { shared, serve: addresses, dry_run, election, fence, ranges, services } =
+        settings;
     let pools = Pools::new(&ranges, &services);
     let client = client::connect(shared.kubeconfig.as_deref(), names::CONTROLLER).await?;
     if dry_run {
@@ -46,8 +49,11 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let lease = election.as_ref().map_or(names::CONTROLLER, |election| &election.name);
     let (metrics, registry) = Metrics::new(lease);
     let readiness = Readiness::new(&[(LISTED, NOT_LISTED), (POOLS, NOT_LISTED)]);
+    if fence.is_some() {
+        readiness.fail(CLAIMS, NOT_LISTED);
+    }
     let answers = serve::serve(addresses, readiness.clone(), registry);
-    let work = Work { client, pools, metrics, readiness };
+    let work = Work { client, pools, fence, metrics, readiness };
     let stop = async {
         let signal = signal.await;
         info!(signal, "ending");
@@ -69,6 +75,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 struct Work {
     client: Client,
     pools: Pools,
+    fence: Option<Fence>,
     metrics: Metrics,
     readiness: Readiness,
 }
@@ -85,6 +92,7 @@ impl Work {
                 // Who stands by is ready to take over; it lists the Nodes then.
                 self.readiness.pass(LISTED);
                 self.readiness.pass(POOLS);
+                self.readiness.pass(CLAIMS);
                 match leader {
                     Ok(_) => self.readiness.pass(ELECTED),
                     Err(why) => self.readiness.fail(ELECTED, why),
@@ -97,6 +105,9 @@ impl Work {
             self.readiness.pass(ELECTED);
             self.readiness.fail(LISTED, NOT_LISTED);
             self.readiness.fail(POOLS, NOT_LISTED);
+            if self.fence.is_some() {
+                self.readiness.fail(CLAIMS, NOT_LISTED);
+            }
             let term = leader.term();
             let lost = tokio::select! {
                 () = self.allocate(term, patience, stop.clone()) => None,
@@ -123,9 +134,17 @@ impl Work {
         };
         let nodes = nodes::watch(self.client.clone());
         let cluster_cidrs = cluster_cidrs::watch(self.client.clone());
-        let reconciler = Reconciler::new(Allocator::new(self.pools.clone()), outlets);
+        let allocator = Allocator::new(self.pools.clone());
+        let (registrar, claims) = match &self.fence {
+            None => (Registrar::open(allocator), stream::pending().left_stream()),
+            Some(fence) => {
+                let claims = cidr_claims::watch(self.client.clone()).right_stream();
+                (Registrar::fenced(allocator, fence.release_delay), claims)
+            }
+        };
+        let reconciler = Reconciler::new(registrar, outlets);
         tokio::select! {
-            () = reconciler.run(nodes, cluster_cidrs, stop) => {}
+            () = reconciler.run(nodes, cluster_cidrs, claims, stop) => {}
             () = publisher => {}
         }
     }

@@ -6,6 +6,7 @@ use common::{Family, PerFamily, Prefix, names};
 use process::serve::{Addresses, ServeFlags};
 use process::settings::{Mistakes, Shared, SharedFlags};
 
+use crate::fence_flags::{Fence, FenceFlags};
 use crate::leader_flags::{Election, LeaderFlags};
 use crate::range::Range;
 
@@ -36,6 +37,9 @@ pub struct Flags {
 
     #[command(flatten)]
     leader: LeaderFlags,
+
+    #[command(flatten)]
+    fence: FenceFlags,
 
     /// Print what would be assigned, write nothing, and end
     #[arg(long)]
@@ -96,6 +100,8 @@ pub struct Settings {
     pub dry_run: bool,
     /// How one of several controllers is chosen; none where there is only this one.
     pub election: Option<Election>,
+    /// None: leader election alone keeps two from giving out the same block.
+    pub fence: Option<Fence>,
     /// One, or one of each family.
     pub ranges: Vec<Range>,
     /// At most one of each family.
@@ -136,7 +142,8 @@ impl Flags {
         let serve = self.serve.check(names::CONTROLLER_PORT, &mut mistakes);
         let dry_run = self.dry_run;
         let election = self.leader.check(&mut mistakes);
-        mistakes.or(Some(Settings { shared, serve, dry_run, election, ranges, services }))
+        let fence = self.fence.check(&mut mistakes);
+        mistakes.or(Some(Settings { shared, serve, dry_run, election, fence, ranges, services }))
     }
 }
 

@@ -186,7 +186,7 @@ impl Cluster {
         assert!(fresh.usage().eq(allocator.pools.usage()), "a block is lost");
         for node in allocator.waiting() {
             assert!(
-                allocator.pools.next_free(node).is_err(),
+                allocator.pools.next_free(node, &[]).is_err(),
                 "{} waits beside a free block",
                 node.uid
             );

@@ -22,7 +22,7 @@ fn check(ranges: &[(&str, u8)], services: &[&str], taken: &[&str], expected: &st
     for text in taken {
         pools.occupy(prefix(text));
     }
-    let choice = pools.next_free(&node("n1"));
+    let choice = pools.next_free(&node("n1"), &[]);
     let blocks = choice
         .map(|choice| choice.blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
     assert_eq!(blocks.unwrap_or_else(|full| full.to_string()), expected);
@@ -93,7 +93,7 @@ fn check_choice(lines: &[Line<'_>], services: &[&str], taken: &[&str], n: &str, 
     for text in taken {
         pools.occupy(prefix(text));
     }
-    let choice = pools.next_free(&node(n)).unwrap();
+    let choice = pools.next_free(&node(n), &[]).unwrap();
     let blocks = choice.blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     assert_eq!(blocks, expected, "{lines:?}");
 }
@@ -206,7 +206,7 @@ fn a_pool_with_one_family_full_is_passed_over_whole() {
     check_choice(&lines, &[], &["fd00:1::/120"], node, "10.2.0.0/24");
     let mut pools = pools(&[("10.96.0.0/24", 24)], &[]);
     pools.follow(lines.iter().map(plan).collect(), &[prefix("fd00:1::/120")]);
-    let choice = pools.next_free(&crate::allocator::tests::node(node)).unwrap();
+    let choice = pools.next_free(&crate::allocator::tests::node(node), &[]).unwrap();
     pools.take(choice);
     let used = pools.usage().map(|usage| usage.used).collect::<Vec<_>>();
     assert_eq!(used, [0, 1, 1, 0]);
@@ -219,7 +219,7 @@ fn a_closed_pool_gives_nothing_with_or_without_a_selector() {
         let closed = Plan { closed: true, ..plan(&("a", selector, "10.1.0.0/16", 8)) };
         let mut pools = pools(&[("10.96.0.0/24", 24)], &[]);
         pools.follow(vec![closed], &[]);
-        let choice = pools.next_free(&node("n[testLabel-0=node0]")).unwrap();
+        let choice = pools.next_free(&node("n[testLabel-0=node0]"), &[]).unwrap();
         assert_eq!(choice.blocks, [prefix("10.96.0.0/24")]);
         pools.take(choice);
         assert!(!pools.has_room());
@@ -234,7 +234,7 @@ fn what_is_held_in_one_pool_is_held_in_all_that_it_lies_in() {
     let mut pools = pools(&[("10.96.0.0/16", 24)], &[]);
     pools.follow(lines.iter().map(plan).collect(), &[]);
     let mut give = |n: &str| {
-        let choice = pools.next_free(&node(n)).unwrap();
+        let choice = pools.next_free(&node(n), &[]).unwrap();
         pools.take(choice)[0].to_string()
     };
     assert_eq!(give("a[testLabel-0=node0]"), "10.96.0.0/30");
@@ -281,7 +281,7 @@ fn an_ipv6_pool_of_2_to_the_56_blocks_takes_memory_for_what_is_held() {
     let huge = pools.usage().next().unwrap();
     assert_eq!((huge.blocks, huge.used), (1 << 56, 1 << 24));
     let blocks = (0..3).map(|_| {
-        let choice = pools.next_free(&node("n[testLabel-0=node0]")).unwrap();
+        let choice = pools.next_free(&node("n[testLabel-0=node0]"), &[]).unwrap();
         pools.take(choice)[0].to_string()
     });
     let blocks = blocks.collect::<Vec<_>>();
@@ -295,7 +295,7 @@ fn a_pool_that_stays_goes_on_where_it_was() {
     pools.follow(vec![plan(&a)], &[]);
     let n = node("n[testLabel-0=node0]");
     let give = |pools: &mut Pools| {
-        let choice = pools.next_free(&n).unwrap();
+        let choice = pools.next_free(&n, &[]).unwrap();
         pools.take(choice)[0]
     };
     let first = give(&mut pools);
@@ -313,10 +313,10 @@ fn each_pool_that_is_full_is_named() {
     let mut pools = pools(&[("192.0.2.0/24", 24)], &[]);
     pools.follow(vec![plan(&("a", L0, "127.123.234.0/28", 2))], &[prefix("127.123.234.0/28")]);
     pools.occupy(prefix("192.0.2.0/24"));
-    let exhausted = pools.next_free(&node("n[testLabel-0=node0]")).unwrap_err();
+    let exhausted = pools.next_free(&node("n[testLabel-0=node0]"), &[]).unwrap_err();
     let text = "no block is free: ClusterCIDR a 127.123.234.0/28, mask /30: 4 blocks, 4 used; \
                 pool 192.0.2.0/24, mask /24: 1 blocks, 1 used";
     assert_eq!(exhausted.to_string(), text);
-    let exhausted = pools.next_free(&node("n")).unwrap_err();
+    let exhausted = pools.next_free(&node("n"), &[]).unwrap_err();
     assert_eq!(exhausted.0.len(), 1);
 }

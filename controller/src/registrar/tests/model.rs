@@ -1,0 +1,119 @@
+//! Several controllers that all believe to lead, in every order in which things can happen.
+//!
+//! With any number of faults, in each state each of these may be next: a Node is made, under a new
+//! name or that of a gone one; a Node is deleted; a controller starts, lists, crashes; a watch
+//! brings what has happened, or still does not; a request is carried out and answered, once or
+//! twice; one that was sent at any time before, by whomever, is carried out without an answer; a
+//! claim is made for any Node. MODEL=all adds what takes minutes.
+
+mod explorer;
+mod input;
+mod packed;
+mod picture;
+mod replica;
+mod world;
+
+use self::explorer::{Explorer, Report};
+use self::world::{Options, Server};
+
+fn explore(what: &str, options: Options) -> Report {
+    let report = Explorer::new(options).run();
+    println!("{what}: {report}");
+    report
+}
+
+#[track_caller]
+fn holds(what: &str, options: Options) {
+    assert!(explore(what, options).wrong.is_none(), "{what}");
+}
+
+/// Something that was left out is missed: a block goes to two Nodes.
+#[track_caller]
+fn breaks(what: &str, options: Options) {
+    let (wrong, _) = explore(what, options).wrong.expect("the checker finds nothing");
+    assert!(wrong.contains("is held by Nodes"), "{wrong}");
+}
+
+pub(super) fn is_long() -> bool {
+    std::env::var_os("MODEL").is_some_and(|which| which == "all")
+}
+
+#[test]
+fn two_leaders_give_no_block_twice() {
+    holds("2 controllers, 2 Nodes, 1 block", Options::new(2, 2, 1));
+    holds("1 controller, 2 Nodes, 2 blocks", Options::new(1, 2, 2));
+    if is_long() {
+        holds("2 controllers, 3 Nodes, 1 block", Options::new(2, 3, 1));
+    }
+}
+
+#[test]
+fn what_nodes_have_without_a_claim_is_given_to_nobody_else() {
+    let options = Options { unclaimed: true, ..Options::new(2, 2, 1) };
+    holds("2 controllers, 2 Nodes, 1 block that is held without a claim", options);
+}
+
+#[test]
+fn at_most_so_many_faults_give_no_block_twice() {
+    holds("2 controllers, 2 Nodes, 2 blocks, 1 fault", with_faults(2, 2, 2, 1));
+    if is_long() {
+        holds("2 controllers, 3 Nodes, 2 blocks, 2 faults", with_faults(2, 3, 2, 2));
+        holds("3 controllers, 4 Nodes, 3 blocks, 0 faults", with_faults(3, 4, 3, 0));
+    }
+}
+
+#[test]
+fn answers_and_events_may_be_late() {
+    let options = Options { fine: true, ..Options::new(1, 1, 1) };
+    holds("1 controller, 1 Node, 1 block, late answers", options);
+    if is_long() {
+        let options = Options { fine: true, ..Options::new(1, 2, 1) };
+        holds("1 controller, 2 Nodes, 1 block, late answers", options);
+    }
+}
+
+#[test]
+fn a_block_goes_to_the_successor_of_the_same_name_and_to_nobody_else() {
+    let options = Options { delay: 1, ..Options::new(1, 2, 1) };
+    holds("1 controller, 2 Nodes, 1 block, release delay", options);
+    if is_long() {
+        let options = Options { delay: 1, ..Options::new(2, 2, 1) };
+        holds("2 controllers, 2 Nodes, 1 block, release delay", options);
+    }
+}
+
+#[test]
+fn without_the_fence_two_leaders_give_a_block_twice() {
+    breaks("no fence", Options { fence: false, ..Options::new(2, 3, 2) });
+}
+
+#[test]
+fn without_stickiness_one_leader_gives_a_block_twice() {
+    let options = Options { fence: false, ..Options::new(1, 2, 2) };
+    holds("1 controller without the fence", options);
+    breaks("no stickiness", Options { forgetful: true, ..options });
+}
+
+#[test]
+fn a_holder_that_was_not_seen_is_not_gone() {
+    let options = Options::new(2, 2, 1);
+    breaks("no look", Options { server: Server { looks: false, ..options.server }, ..options });
+}
+
+#[test]
+fn a_claim_is_deleted_only_as_it_was_seen() {
+    let options = Options { delay: 1, ..Options::new(1, 3, 1) };
+    let server = Server { version: false, ..options.server };
+    breaks("no version", Options { server, ..options });
+}
+
+#[test]
+fn a_late_patch_never_lands_on_a_successor_of_the_same_name() {
+    let options = Options::new(1, 3, 1);
+    let server = Server { uid_of_node: false, ..options.server };
+    breaks("no UID of the Node", Options { server, ..options });
+}
+
+fn with_faults(replicas: u8, nodes: u8, blocks: u8, faults: u8) -> Options {
+    Options { faults: Some(faults), ..Options::new(replicas, nodes, blocks) }
+}
