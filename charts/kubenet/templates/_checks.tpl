@@ -33,7 +33,10 @@
 {{- if and (has "ipv6" $families) (ne (int .Values.network.mtu) 0) (lt (int .Values.network.mtu) 1280) }}
 {{- fail (printf "network.mtu: IPv6 needs at least 1280 bytes, not %d" (int .Values.network.mtu)) }}
 {{- end }}
-{{- include "kubenet.checkFlags" (dict "values" .Values.controller.extraArgs "of" "controller" "taken" (list "cluster-cidr" "service-cluster-ip-range" "node-cidr-mask-size" "node-cidr-mask-size-ipv4" "node-cidr-mask-size-ipv6" "leader-elect-resource-namespace" "log-format" "metrics-bind-address")) }}
+{{- if and (ne .Values.controller.releaseDelay "0s") (ne .Values.controller.fence "claims") }}
+{{- fail "controller.releaseDelay: needs controller.fence=claims; it is the claims that remember" }}
+{{- end }}
+{{- include "kubenet.checkFlags" (dict "values" .Values.controller.extraArgs "of" "controller" "taken" (list "cluster-cidr" "service-cluster-ip-range" "node-cidr-mask-size" "node-cidr-mask-size-ipv4" "node-cidr-mask-size-ipv6" "leader-elect-resource-namespace" "fence" "release-delay" "log-format" "metrics-bind-address")) }}
 {{- include "kubenet.checkFlags" (dict "values" .Values.agent.extraArgs "of" "agent" "taken" (list "cluster-cidr" "network-plugin-mtu" "cni-bin-dir" "cni-conf-dir" "take-over" "sysctl-dir" "log-format" "node-name" "metrics-bind-address")) }}
 {{- end }}
 

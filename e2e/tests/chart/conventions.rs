@@ -54,6 +54,7 @@ fn selectors_name_no_version() {
 
 #[test]
 fn nobody_has_a_right_that_is_not_in_this_list() {
+    let fenced = objects(&["controller.fence=claims"]);
     let objects = objects(&[]);
     let rules = |kind, component| object(&objects, kind, component)["rules"].clone();
     let controller = json!([
@@ -71,6 +72,15 @@ fn nobody_has_a_right_that_is_not_in_this_list() {
         {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
     ]);
     assert_eq!(rules("ClusterRole", "controller"), controller);
+    let claims = json!({
+        "apiGroups": ["ipam.kubenet.io"],
+        "resources": ["cidrclaims"],
+        "verbs": ["get", "list", "watch", "create", "update", "delete"],
+    });
+    let with_claims = object(&fenced, "ClusterRole", "controller")["rules"].clone();
+    let more = with_claims.as_array().unwrap().iter();
+    let more = more.filter(|rule| !controller.as_array().unwrap().contains(rule));
+    assert_eq!(more.collect::<Vec<_>>(), [&claims]);
     let leases = json!([
         {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
         {
@@ -102,7 +112,7 @@ fn the_lab_gives_the_rights_of_the_chart() {
     let text = fs::read_to_string(source().join("e2e/manifests/rbac.yaml")).unwrap();
     let lab = text.split("\n---\n").map(|text| serde_saphyr::from_str::<Value>(text).unwrap());
     let lab = lab.collect::<Vec<_>>();
-    let objects = objects(&[]);
+    let objects = objects(&["controller.fence=claims"]);
     for (name, component) in [("kubenet-controller", "controller"), ("kubenet-agent", "agent")] {
         let role =
             |role: &&Value| role["kind"] == "ClusterRole" && role["metadata"]["name"] == name;
