@@ -7,6 +7,7 @@ mod differences;
 mod differential;
 mod events;
 mod faults;
+mod fence;
 mod foreign;
 mod play;
 mod script;
@@ -57,6 +58,12 @@ const CLAIMS: &[Claim<World>] = &[
     ("a_node_gets_blocks_of_the_cluster_cidr_that_its_labels_ask_for", cluster_cidrs::by_labels),
     ("a_cluster_cidr_says_what_it_has_left_and_what_is_wrong_with_it", cluster_cidrs::status),
     ("a_cluster_cidr_that_is_deleted_waits_for_its_nodes", cluster_cidrs::deleted),
+    ("two_leaders_with_the_fence_give_no_block_twice", fence::two_leaders),
+    (
+        "a_node_that_comes_back_within_the_release_delay_has_its_range_again",
+        fence::range_of_a_deleted_node,
+    ),
+    ("a_late_patch_never_lands_on_a_successor_of_the_same_name", fence::late_patch),
 ];
 
 fn main() -> ExitCode {
