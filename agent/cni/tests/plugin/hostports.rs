@@ -12,7 +12,7 @@ use net::sysctl::Sysctl;
 use net::{Mac, Netlink, Netns};
 use serde_json::{Value, json};
 
-use crate::lab::{ENABLED, Host, IPV4, IPV6, Outcome, await_received, pod};
+use crate::lab::{ENABLED, Host, IPV4, IPV6, Outcome, await_received, bound, pod};
 
 /// The table as the agent makes it, with the elements of a pod that is none of ours.
 const TABLE: &str = include_str!("../../../src/testdata/kubenet-pods.nft");
@@ -100,7 +100,7 @@ pub(crate) fn ask(
     container: SocketAddr,
     machine: SocketAddr,
 ) -> String {
-    let listener = pod.run(|| TcpListener::bind(container).unwrap()).unwrap();
+    let listener = pod.run(|| bound(|| TcpListener::bind(container))).unwrap();
     let limit = Duration::from_secs(5);
     let stream = client.run(|| TcpStream::connect_timeout(&machine, limit).unwrap()).unwrap();
     stream.set_read_timeout(Some(limit)).unwrap();
@@ -140,7 +140,7 @@ fn a_pod_reaches_itself_by_its_host_port() {
 
 /// Sends from always the same port, and says whether the pod gets it.
 fn is_heard(client: &UdpSocket, pod: &Netns, container: SocketAddr, machine: SocketAddr) -> bool {
-    let server = pod.run(|| UdpSocket::bind(container).unwrap()).unwrap();
+    let server = pod.run(|| bound(|| UdpSocket::bind(container))).unwrap();
     server.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     // An error that came back for what was sent before, to nobody, comes first.
     while client.send_to(b"there", machine).is_err() {}

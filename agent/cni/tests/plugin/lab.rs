@@ -185,6 +185,20 @@ pub(crate) fn await_received(netlink: &mut Netlink, address: &str) {
     until(&format!("{address} is not received"), || netlink.receives(ip).unwrap());
 }
 
+/// Binds a socket to an address that another one has just left: a process that another test is about to
+/// start may hold a copy of that until it runs.
+pub(crate) fn bound<T>(bind: impl Fn() -> std::io::Result<T>) -> T {
+    let mut socket = None;
+    until("the address is in use", || {
+        socket = match bind() {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => None,
+            outcome => Some(outcome.unwrap()),
+        };
+        socket.is_some()
+    });
+    socket.unwrap()
+}
+
 /// Waits until `condition` holds; `otherwise` says what is wrong if it never does.
 fn until(otherwise: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);

@@ -1,8 +1,8 @@
 //! Host ports on 127.0.0.1: there for the machine itself, and no way in for anybody else.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use net::Netns;
 use net::route::{Route, RouteChange};
@@ -37,12 +37,24 @@ fn pod(lab: &Lab) -> Born {
     lab.add_with("c1", &json!({ "portMappings": mappings }))
 }
 
+/// Listens where another socket has just ceased to: a process that another test is about to start may
+/// hold a copy of that until it runs.
+fn listen(address: SocketAddr) -> TcpListener {
+    let start = Instant::now();
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && start.elapsed() < DEADLINE => {}
+            outcome => return outcome.unwrap(),
+        }
+    }
+}
+
 /// Who answers the machine at `address`: "pod" or "machine".
 fn answers(lab: &Lab, pod: &Born, address: &str) -> &'static str {
     let address = address.parse::<SocketAddr>().unwrap();
     let its = pod.addresses.iter().find(|its| its.is_ipv4() == address.is_ipv4()).unwrap();
-    let pods = pod.netns.run(|| TcpListener::bind((*its, 80)).unwrap()).unwrap();
-    let machines = lab.inside(|| TcpListener::bind(address).unwrap());
+    let pods = pod.netns.run(|| listen((*its, 80).into())).unwrap();
+    let machines = lab.inside(|| listen(address));
     let mut stream = lab.inside(|| TcpStream::connect_timeout(&address, DEADLINE).unwrap());
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     for (listener, name) in [(&pods, "pod"), (&machines, "machine")] {
