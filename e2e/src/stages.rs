@@ -140,7 +140,7 @@ fn stages(workspace: &Workspace) -> Vec<Stage> {
             10,
             Wanted::Failure,
         ),
-        Stage::new("unit, namespace and process tests", tests, 240, Wanted::Tests),
+        Stage::new("unit, namespace and process tests", tests, 300, Wanted::Tests),
         Stage::new("house rules, and the lab's own tests", &own, 60, Wanted::Tests),
         Stage::new(
             "controller, on a real API server",
