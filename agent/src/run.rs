@@ -82,9 +82,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         signal = signalled => info!(signal, "ending; the machine stays as it is"),
         ended = work => ended?,
         ended = cluster::follow(api_server) => ended?,
-        () = health::follow(&readiness, known.since, verdicts, nodes.clone()) => {
-            anyhow::bail!("nobody knows whether the network is ready");
-        }
+        never = health::follow(&readiness, known.since, verdicts, nodes.clone()) => match never {},
         () = serve::serve(addresses, readiness.clone(), registry) => {
             anyhow::bail!("nobody answers HTTP");
         }

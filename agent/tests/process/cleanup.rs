@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Instant;
@@ -214,4 +215,26 @@ fn a_config_that_made_way_for_ours_gets_its_name_back() {
 fn it_takes_no_flags_of_a_running_agent() {
     let output = agent().args(["cleanup", "--node-name=me"]).output().unwrap();
     assert_eq!(output.status.code(), Some(64), "{output:?}");
+}
+
+#[test]
+fn an_agent_without_an_api_server_lets_go_and_stays_until_its_end() {
+    let (netns, _switch, files) = with_uplink();
+    let mut netlink = netns.run(Netlink::open).unwrap().unwrap();
+    let lo = netlink.link("lo").unwrap().unwrap().index;
+    netlink.set_link(lo, &LinkChange { up: Some(true), ..LinkChange::default() }).unwrap();
+    let mut command = agent();
+    command.args(["--pod-cidr=10.244.7.0/24", "--network-plugin-mtu=1400"]);
+    command.args(folders(files.path())).env_remove("NODE_NAME");
+    let mut agent = Agent::run(&netns, command);
+    agent.says("network ready");
+    assert!(cleanup(&netns, files.path(), &[]).status.success());
+    agent.says("told to clean up");
+    // It answers as ever.
+    let address = (Ipv4Addr::LOCALHOST, common::names::AGENT_PORT);
+    let start = Instant::now();
+    while netns.run(|| TcpStream::connect(address)).unwrap().is_err() {
+        assert!(start.elapsed() < DEADLINE, "nobody answers");
+    }
+    assert_eq!(agent.terminate().code(), Some(0));
 }
