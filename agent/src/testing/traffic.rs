@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::Family;
 use net::Netns;
-use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+use probe::ping::Pinger;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -15,9 +15,6 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_millis(300);
 
 const TRANSFER: usize = 256 << 10;
-
-const ECHO_REQUEST: [u8; 2] = [8, 128];
-const ECHO_REPLY: [u8; 2] = [0, 129];
 
 /// Somebody who sends and answers.
 pub(crate) struct Place<'a> {
@@ -54,47 +51,8 @@ fn until_done(mut attempt: impl FnMut() -> bool) -> bool {
 
 /// Whether `address` answers an echo request with so many bytes of data.
 fn ping(address: IpAddr, payload: usize) -> bool {
-    let (domain, protocol) = match Family::from(address) {
-        Family::V4 => (AddressFamily::Inet, SockProtocol::Icmp),
-        Family::V6 => (AddressFamily::Inet6, SockProtocol::IcmpV6),
-    };
-    let raw = socket(domain, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol).unwrap();
-    let raw = UdpSocket::from(raw);
-    raw.set_read_timeout(Some(PATIENCE)).unwrap();
-    let family = usize::from(address.is_ipv6());
-    let mut request = vec![ECHO_REQUEST[family], 0, 0, 0, 0x6b, 0x6e, 0, 1];
-    request.extend(std::iter::repeat_n(b'p', payload));
-    if address.is_ipv4() {
-        let sum = checksum(&request);
-        request[2..4].copy_from_slice(&sum.to_be_bytes());
-    }
-    let mut answer = vec![0; 1 << 16];
-    until_done(|| {
-        if raw.send_to(&request, SocketAddr::new(address, 0)).is_err() {
-            return false;
-        }
-        while let Ok((length, sender)) = raw.recv_from(&mut answer) {
-            // Of IPv4 the kernel hands over the IP header, too.
-            let header = if address.is_ipv4() { usize::from(answer[0] & 0xf) * 4 } else { 0 };
-            let message = &answer[header..length];
-            let reply = message[0] == ECHO_REPLY[family] && message[4..] == request[4..];
-            if reply && sender.ip() == address {
-                return true;
-            }
-        }
-        false
-    })
-}
-
-/// RFC 1071.
-fn checksum(data: &[u8]) -> u16 {
-    let words = data.chunks(2).map(|pair| match *pair {
-        [high, low] => u32::from(u16::from_be_bytes([high, low])),
-        _ => u32::from(pair[0]) << 8,
-    });
-    let sum = words.sum::<u32>();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap()
+    let mut pinger = Pinger::new(address, 1).unwrap();
+    until_done(|| pinger.ping(payload, PATIENCE).is_ok())
 }
 
 /// Whether a datagram with so many bytes arrives, and one of the same size comes back.

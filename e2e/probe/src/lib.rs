@@ -7,6 +7,7 @@ pub mod datagrams;
 pub mod dial;
 pub mod full;
 pub mod http;
+pub mod ping;
 pub mod serve;
 pub mod stream;
 pub mod ticks;
