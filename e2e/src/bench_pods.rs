@@ -2,29 +2,24 @@
 //! whose pods are made by the reference plugins; in turns in one run.
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use common::names;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, PostParams};
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::lab::{self, Lab};
 use crate::machine::Machine;
-use crate::program::output;
 use crate::report::{ms, percentile};
 use crate::say::{say, timed};
 use crate::traces::Logs;
 use crate::wait::eventually;
-use crate::{api, reference};
+use crate::{api, chain};
 
 /// How many pods each of them starts, fewer than a kubelet's 110; a variable of this name says otherwise.
 const PODS: (&str, u16) = ("BENCH_PODS", 100);
-
-const REFERENCE: [&str; 4] = ["main/bridge", "main/loopback", "ipam/host-local", "meta/portmap"];
 
 /// Comes before ours.
 const CONFLIST: &str = "00-reference.conflist";
@@ -49,40 +44,13 @@ pub fn run() -> Result<()> {
 
 /// Puts the reference plugins in the place of ours, without a moment in which there is no network.
 fn hand_over(lab: &mut Lab) -> Result<()> {
-    let plugins = reference::plugins(&lab.traces, &REFERENCE)?;
+    chain::install(lab, &lab.machines[1].place)?;
+    let cidrs = chain::pod_cidrs(lab, lab.machines[1].name())?;
     let machine = &mut lab.machines[1];
-    let cidrs = lab.control_plane.api.observer.look(|cluster| {
-        let node = &cluster.nodes.get(machine.name())?.object;
-        node.spec.as_ref()?.pod_cidrs.clone()
-    });
-    let cidrs = cidrs.context("the second machine has no podCIDRs")?;
+    let list = chain::conflist(&chain::bridge("cni0", &cidrs));
+    fs::write(chain::file(&machine.place, CONFLIST), list.to_string())?;
     machine.agent.take().context("no agent runs")?.end(Signal::SIGTERM)?;
-    let inside = |path: &str| PathBuf::from(format!("/proc/{}/root{path}", machine.place.init));
-    let bin = inside(names::CNI_BIN_DIR);
-    for plugin in REFERENCE.iter().filter_map(|plugin| plugin.rsplit('/').next()) {
-        // Not into a file that may be running.
-        let new = bin.join(format!("{plugin}.new"));
-        fs::copy(plugins.join(plugin), &new)?;
-        fs::rename(new, bin.join(plugin))?;
-    }
-    let conflist = inside(names::CNI_CONF_DIR).join(CONFLIST);
-    fs::write(&conflist, chain(&cidrs).to_string())?;
-    let mut cleanup = machine.place.command(&lab.artifacts.agent);
-    output(cleanup.arg("cleanup").arg("--plugin").arg(&lab.artifacts.plugin)).map(drop)
-}
-
-fn chain(cidrs: &[String]) -> Value {
-    let ranges = cidrs.iter().map(|cidr| json!([{ "subnet": cidr }])).collect::<Value>();
-    let routes = json!([{ "dst": "0.0.0.0/0" }, { "dst": "::/0" }]);
-    json!({
-        "cniVersion": "1.0.0", "name": "reference", "plugins": [
-            {
-                "type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,
-                "ipam": { "type": "host-local", "ranges": ranges, "routes": routes },
-            },
-            { "type": "portmap", "capabilities": { "portMappings": true } },
-        ],
-    })
+    machine.clean_up(&[]).map(drop)
 }
 
 fn measure(lab: &Lab, pods: u16) -> Result<()> {

@@ -18,22 +18,22 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Who asks.
 #[derive(Clone, Copy)]
-enum Client<'a> {
+pub(crate) enum Client<'a> {
     /// A pod, which is told to by its machine.
-    Pod(&'a Machine, &'a Server),
+    Pod(&'a Place, &'a Server),
     /// A machine, or the host outside.
     Place(&'a Place),
 }
 
 /// One line of the matrix: the same for both families and protocols.
-struct Check<'a> {
-    what: String,
-    client: Client<'a>,
-    server: PerFamily<SocketAddr>,
+pub(crate) struct Check<'a> {
+    pub(crate) what: String,
+    pub(crate) client: Client<'a>,
+    pub(crate) server: PerFamily<SocketAddr>,
     /// The hostname that must answer.
-    name: &'a str,
+    pub(crate) name: &'a str,
     /// The address that the server must see.
-    seen: PerFamily<IpAddr>,
+    pub(crate) seen: PerFamily<IpAddr>,
 }
 
 /// One line of the matrix, checked.
@@ -57,47 +57,72 @@ struct View<'a> {
 pub fn run(lab: &Lab, deployed: &[Deployed]) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     for here in 0..lab.machines.len() {
-        let there = (here + 1) % lab.machines.len();
-        let view = View {
-            here: &lab.machines[here],
-            there: &lab.machines[there],
-            own: &deployed[here],
-            peer: &deployed[there],
-            outside: &lab.outside,
-        };
-        let checks = view.by_a_pod()?.into_iter().chain(view.by_others());
+        let view = View::of(lab, deployed, here);
+        let checks = view.at_home().into_iter().chain(view.by_a_pod()?).chain(view.by_others());
         lines.extend(checks.map(Check::line));
     }
     Ok(lines)
 }
 
+/// Runs those between pods of one machine, however they are wired.
+pub fn at_home(lab: &Lab, deployed: &[Deployed], here: usize) -> Vec<Line> {
+    View::of(lab, deployed, here).at_home().map(Check::line).into()
+}
+
 impl<'a> View<'a> {
-    fn by_a_pod(self) -> Result<Vec<Check<'a>>> {
+    fn of(lab: &'a Lab, deployed: &'a [Deployed], here: usize) -> Self {
+        let there = (here + 1) % lab.machines.len();
+        Self {
+            here: &lab.machines[here],
+            there: &lab.machines[there],
+            own: &deployed[here],
+            peer: &deployed[there],
+            outside: &lab.outside,
+        }
+    }
+
+    fn at_home(self) -> [Check<'a>; 2] {
+        let Self { here, own, .. } = self;
+        let servers = [
+            ("to a pod there", at(own.echo.addresses, PORT)),
+            ("to a ClusterIP with its endpoint there", at(own.service, SERVICE_PORT)),
+        ];
+        servers.map(|(what, server)| Check {
+            what: format!("pod on {} {what}", here.name()),
+            client: Client::Pod(&here.place, &own.web),
+            server,
+            name: &own.echo.name,
+            seen: own.web.addresses,
+        })
+    }
+
+    fn by_a_pod(self) -> Result<[Check<'a>; 4]> {
         let Self { here, there, own, peer, .. } = self;
-        let (name, other) = (here.name(), there.name());
-        let (web, echo) = (Client::Pod(here, &own.web), Client::Pod(here, &own.echo));
-        let (own_pod, peer_pod) = (at(own.echo.addresses, PORT), at(peer.echo.addresses, PORT));
-        let (service, peer_service) =
-            (at(own.service, SERVICE_PORT), at(peer.service, SERVICE_PORT));
-        let outside = at(lab::outside_addresses(), PORT);
+        let (web, echo) = (Client::Pod(&here.place, &own.web), Client::Pod(&here.place, &own.echo));
+        let peer_service = at(peer.service, SERVICE_PORT);
         let (seen, uplink) = (own.web.addresses, network::addresses(here.number));
-        let (here_answers, there_answers) = (own.echo.name.as_str(), peer.echo.name.as_str());
+        let (own_name, peer_name) = (own.echo.name.as_str(), peer.echo.name.as_str());
+        let outside = at(lab::outside_addresses(), PORT);
         let checks = [
-            ("to a pod on %h", web, own_pod, here_answers, seen),
-            ("to a pod on %t", web, peer_pod, there_answers, seen),
-            ("to a ClusterIP with its endpoint on %h", web, service, here_answers, seen),
-            ("to a ClusterIP with its endpoint on %t", web, peer_service, there_answers, seen),
-            ("to its own ClusterIP", echo, service, here_answers, gateways(here)?),
+            ("to a pod on %t", web, at(peer.echo.addresses, PORT), peer_name, seen),
+            ("to a ClusterIP with its endpoint on %t", web, peer_service, peer_name, seen),
+            (
+                "to its own ClusterIP",
+                echo,
+                at(own.service, SERVICE_PORT),
+                own_name,
+                gateways(here)?,
+            ),
             ("to the outside, seen as %h", web, outside, "outside", uplink),
         ];
-        let checks = checks.map(|(what, client, server, answers, seen)| Check {
+        let (name, other) = (here.name(), there.name());
+        Ok(checks.map(|(what, client, server, answers, seen)| Check {
             what: format!("pod on {name} {}", what.replace("%h", name).replace("%t", other)),
             client,
             server,
             name: answers,
             seen,
-        });
-        Ok(checks.into())
+        }))
     }
 
     fn by_others(self) -> [Check<'a>; 2] {
@@ -116,7 +141,7 @@ impl<'a> View<'a> {
     }
 }
 
-fn at(addresses: PerFamily<IpAddr>, port: u16) -> PerFamily<SocketAddr> {
+pub(crate) fn at(addresses: PerFamily<IpAddr>, port: u16) -> PerFamily<SocketAddr> {
     PerFamily::from_fn(|family| SocketAddr::new(addresses[family], port))
 }
 
@@ -136,7 +161,7 @@ fn gateways(machine: &Machine) -> Result<PerFamily<IpAddr>> {
 }
 
 impl Check<'_> {
-    fn line(self) -> Line {
+    pub(crate) fn line(self) -> Line {
         let kinds = Family::BOTH.map(|family| {
             [Protocol::Tcp, Protocol::Udp].map(|protocol| self.outcome(family, protocol))
         });
@@ -147,7 +172,7 @@ impl Check<'_> {
     fn outcome(&self, family: Family, protocol: Protocol) -> Result<Duration> {
         let server = self.server[family];
         let answer = match self.client {
-            Client::Pod(machine, pod) => machine.place.netns.run(|| {
+            Client::Pod(place, pod) => place.netns.run(|| {
                 let pod = SocketAddr::new(pod.addresses[family], PORT);
                 dial_from(pod, protocol, server, PATIENCE)
             })?,

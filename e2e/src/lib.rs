@@ -10,6 +10,7 @@ pub mod bench;
 pub mod bench_controller;
 pub mod bench_pods;
 pub mod cgroup;
+pub mod chain;
 pub mod checks;
 pub mod claims;
 pub mod control_plane;

@@ -1,7 +1,7 @@
 //! A machine of the cluster: containerd, kubelet, kube-proxy and a kubenet agent in one place.
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use common::names;
 use nix::sys::signal::Signal;
+use probe::http::fetch;
 use serde_json::Value;
 
 use crate::artifacts::Artifacts;
@@ -23,6 +24,7 @@ use crate::traces::Traces;
 use crate::wait::eventually;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+const ONCE: Duration = Duration::from_secs(1);
 
 /// A running machine.
 #[derive(Debug)]
@@ -144,9 +146,23 @@ impl Machine {
 
     /// Starts the agent.
     pub fn start_agent(&mut self) -> Result<()> {
+        self.start_agent_with(&[])
+    }
+
+    /// Starts the agent with these flags besides.
+    pub fn start_agent_with(&mut self, flags: &[&str]) -> Result<()> {
         let mut agent = self.agent_in(&self.place);
-        self.agent = Some(self.place.start("kubenet-agent", &mut agent)?);
+        self.agent = Some(self.place.start("kubenet-agent", agent.args(flags))?);
         Ok(())
+    }
+
+    /// Runs `kubenet-agent cleanup` with these flags.
+    ///
+    /// # Errors
+    /// What it says, if it leaves anything.
+    pub fn clean_up(&self, flags: &[&str]) -> Result<String> {
+        let mut cleanup = self.place.command(&self.agent_program);
+        output(cleanup.arg("cleanup").arg("--plugin").arg(&self.plugin).args(flags))
     }
 
     /// Ends the agent by `signal`, starts another one, and waits until that has found all well.
@@ -155,6 +171,13 @@ impl Machine {
         self.start_agent()?;
         let agent = self.agent.as_mut().context("no agent runs")?;
         agent.wait_for_log("network ready")
+    }
+
+    /// What the agent answers to /readyz?verbose, whether it is ready or not.
+    pub fn readiness(&self) -> Result<String> {
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, names::AGENT_PORT));
+        let answer = self.place.netns.run(|| fetch(at, "/readyz?verbose", ONCE))?;
+        Ok(answer.unwrap_or_else(|error| error.to_string()))
     }
 
     /// cbr0 as `ip` shows it.

@@ -12,7 +12,7 @@ use net::Netns;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
-use crate::program::{command, output};
+use crate::program::{command, converse, output};
 use crate::traces::{Trace, Traces};
 use crate::wait::eventually;
 
@@ -80,6 +80,11 @@ impl Place {
         Ok(place)
     }
 
+    /// Where the host finds the place's file `path`, which begins with a slash.
+    pub fn path(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.init))
+    }
+
     /// A program to be run inside, in the place's files, processes and network.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut entry = self.enter(&["--mount", "--net", "--uts", "--ipc", "--pid"]);
@@ -101,17 +106,9 @@ impl Place {
     /// Runs a program of the host in the place's network, with `input` at its stdin.
     pub fn feed(&self, program: &[&str], input: &str) -> Result<()> {
         let mut entry = self.enter(&["--net"]);
-        let entry = entry.arg("--").args(program).stdin(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = entry.spawn().with_context(|| format!("cannot start {}", program[0]))?;
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(input.as_bytes())?;
-        }
-        let output = child.wait_with_output()?;
-        if !output.status.success() {
-            let stderr = String::from_utf8_lossy(&output.stderr);
-            bail!("{} in {}: {}", program.join(" "), self.name, stderr.trim_end());
-        }
-        Ok(())
+        converse(entry.arg("--").args(program), input)
+            .with_context(|| format!("in {}", self.name))
+            .map(drop)
     }
 
     /// What a program of the host says in the place's network.

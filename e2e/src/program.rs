@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -34,6 +35,27 @@ pub fn output(command: &mut Command) -> Result<String> {
         bail!("{name} {}: {}", arguments.to_string_lossy(), stderr.trim_end());
     }
     String::from_utf8(output.stdout).with_context(|| format!("{name} writes no UTF-8"))
+}
+
+/// Runs a short program to its end with `input` at its stdin, and returns what it wrote to stdout.
+///
+/// # Errors
+/// What it wrote at all, if it fails.
+pub fn converse(command: &mut Command, input: &str) -> Result<String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes())?;
+    }
+    let output = child.wait_with_output()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    if !output.status.success() {
+        let arguments = command.get_args().collect::<Vec<_>>().join(OsStr::new(" "));
+        let said = [text(&output.stdout), text(&output.stderr)].concat();
+        bail!("{name} {}: {said}", arguments.to_string_lossy());
+    }
+    Ok(text(&output.stdout))
 }
 
 /// Runs a long program to its end, as [`run_for_text`] does.

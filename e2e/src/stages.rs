@@ -11,7 +11,7 @@ use crate::kubernetes::Kubernetes;
 use crate::program::{output, run_for_text};
 use crate::say::say;
 use crate::traces::{Logs, Traces};
-use crate::{host, lab, reference};
+use crate::{chain, host, lab, reference};
 
 /// The test programs that need an API server, or a whole lab.
 const LABS: [&str; 2] = ["controller", "scenarios"];
@@ -83,6 +83,7 @@ fn programs(traces: &Traces) -> Result<()> {
     Kubernetes::find_or_build(traces)?;
     artifacts::build(traces)?;
     reference::plugins(traces, &reference::CHAIN)?;
+    reference::plugins(traces, &chain::PLUGINS)?;
     reference::libcni(traces)?;
     reference::containerd(traces)?;
     let (time, budget) = (start.elapsed(), PROGRAMS_BUDGET);

@@ -50,23 +50,43 @@ pub fn deploy(lab: &Lab) -> Result<Vec<Deployed>> {
         manifest.push_str(&echo.replace("MACHINE", machine.name()));
     }
     lab.control_plane.api.apply(&manifest)?;
-    let observer = &lab.control_plane.api.observer;
-    let names = lab.machines.iter().map(Machine::name).collect::<Vec<_>>();
-    let pods = observer.wait("all pods are Ready", PATIENCE, |cluster| {
-        names.iter().map(|name| pods_on(cluster, name)).collect::<Option<Vec<_>>>()
-    })?;
-    let services = observer.ask(async |client| {
-        let list = Api::<Service>::default_namespaced(client).list(&ListParams::default()).await?;
-        names.iter().map(|name| cluster_ips(&list.items, name)).collect::<Result<Vec<_>>>()
-    })?;
-    let deployed = pods.into_iter().zip(services).map(|((web, echo), service)| Deployed {
-        web,
-        echo,
-        service,
-    });
-    let deployed = deployed.collect::<Vec<_>>();
-    wait_for_services(lab, &deployed)?;
+    let deployed = lab.machines.iter().map(|machine| running(lab, machine));
+    let deployed = deployed.collect::<Result<Vec<_>>>()?;
+    for machine in &lab.machines {
+        deployed.iter().try_for_each(|deployed| wait_for_service(machine, deployed))?;
+    }
     Ok(deployed)
+}
+
+/// Replaces what runs on `machine`, and waits until it answers there.
+pub fn renew(lab: &Lab, machine: &Machine) -> Result<Deployed> {
+    let api = &lab.control_plane.api;
+    let old = api.observer.look(|cluster| pods_on(cluster, machine.name()));
+    let field = format!("--field-selector=spec.nodeName={}", machine.name());
+    api.kubectl(&["delete", "pods", &field])?;
+    api.observer.wait("the old pods are gone", PATIENCE, |cluster| {
+        let is_gone = |server: &Server| !cluster.pods.contains_key(&key(server));
+        old.iter().all(|(web, echo)| is_gone(web) && is_gone(echo)).then_some(())
+    })?;
+    let deployed = running(lab, machine)?;
+    wait_for_service(machine, &deployed)?;
+    Ok(deployed)
+}
+
+/// Waits for the pods of a machine.
+fn running(lab: &Lab, machine: &Machine) -> Result<Deployed> {
+    let (name, observer) = (machine.name(), &lab.control_plane.api.observer);
+    let what = format!("the pods on {name} are Ready");
+    let (web, echo) = observer.wait(&what, PATIENCE, |cluster| pods_on(cluster, name))?;
+    let service = observer.ask(async |client| {
+        let list = Api::<Service>::default_namespaced(client).list(&ListParams::default()).await?;
+        cluster_ips(&list.items, name)
+    })?;
+    Ok(Deployed { web, echo, service })
+}
+
+fn key(server: &Server) -> String {
+    format!("default/{}", server.name)
 }
 
 /// The Ready pods of both kinds on a machine.
@@ -103,17 +123,13 @@ fn per_family(addresses: &[IpAddr]) -> Option<PerFamily<IpAddr>> {
 }
 
 /// kube-proxy learns of an endpoint a moment after the pod is Ready; checks begin after that.
-fn wait_for_services(lab: &Lab, deployed: &[Deployed]) -> Result<()> {
-    for machine in &lab.machines {
-        for service in deployed.iter().map(|deployed| deployed.service) {
-            for (_, address) in service.iter() {
-                let server = SocketAddr::new(*address, SERVICE_PORT);
-                let what = format!("kube-proxy of {} knows {server}", machine.name());
-                eventually(&what, PATIENCE, || {
-                    Ok(machine.place.netns.run(|| dial(Protocol::Tcp, server, ONCE).ok())?)
-                })?;
-            }
-        }
+fn wait_for_service(machine: &Machine, deployed: &Deployed) -> Result<()> {
+    for (_, address) in deployed.service.iter() {
+        let server = SocketAddr::new(*address, SERVICE_PORT);
+        let what = format!("kube-proxy of {} knows {server}", machine.name());
+        eventually(&what, PATIENCE, || {
+            Ok(machine.place.netns.run(|| dial(Protocol::Tcp, server, ONCE).ok())?)
+        })?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 mod agents;
 mod controllers;
 mod flags;
+mod modes;
 mod nodes;
 mod runtimes;
 mod traffic;
@@ -35,6 +36,10 @@ const SCENARIOS: &[Claim<World>] = &[
         controllers::take_over,
     ),
     ("pods_of_containerd_1_and_2_have_what_they_ask_for", runtimes::pods_that_ask),
+    ("in_mode_noop_kube_proxy_sees_the_packets_of_other_plugins_pods", modes::noop),
+    ("in_mode_cni_the_first_conf_or_json_counts_and_readiness_follows", modes::cni),
+    ("in_mode_exec_a_plugin_of_the_old_protocol_wires_a_pod_and_says_its_address", modes::exec),
+    ("with_configure_cbr0_pods_of_the_bridge_plugin_reach_what_kubenets_do", modes::configure_cbr0),
     ("bad_flags_are_all_named_and_exit_64", flags::bad_flags),
 ];
 
