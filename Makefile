@@ -6,7 +6,7 @@ LAB := cargo run --locked -p e2e --bin lab --
 .PHONY: demo demo-down test bench bench-pods bench-controller image kind clean
 
 demo: rust
-	@$(LAB) demo $(if $(KEEP),--keep)
+	@$(LAB) demo $(if $(KEEP),--keep) $(if $(MODE),--mode=$(MODE))
 
 demo-down: rust
 	@$(LAB) down

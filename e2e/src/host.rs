@@ -11,35 +11,40 @@ use crate::program::{command, output, run};
 use crate::say::say;
 use crate::traces::{Trace, Traces};
 
-/// Programs, and the Debian packages that have them. Building needs a C compiler and a static libc,
-/// the plugin's tests kill it with strace where they want to, and the reference firewall plugin needs
-/// iptables.
-const PROGRAMS: [(&str, &str); 8] = [
+/// Programs, and the Debian packages that have them. Building needs a C compiler and a static libc.
+const PROGRAMS: [(&str, &str); 4] =
+    [("ip", "iproute2"), ("nft", "nftables"), ("modprobe", "kmod"), ("cc", "gcc")];
+
+/// For a cluster and its tests: the plugin's kill it with strace where they want to, and reference
+/// plugins need iptables.
+const MORE_PROGRAMS: [(&str, &str); 4] = [
     ("containerd", "containerd"),
     ("runc", "runc"),
-    ("ip", "iproute2"),
-    ("nft", "nftables"),
     ("iptables", "iptables"),
-    ("modprobe", "kmod"),
-    ("cc", "gcc"),
     ("strace", "strace"),
 ];
 
 const STATIC_LIBC: (&str, &str) = ("libc.a", "libc6-dev");
 
-/// Installs what is missing, and loads what the kernel lacks.
+/// Installs what a cluster lacks, and loads what the kernel does.
 pub fn prepare(traces: &Traces) -> Result<()> {
-    if !geteuid().is_root() {
-        bail!("the lab makes network namespaces and mounts: run it as root");
-    }
-    install(traces)?;
-    load_br_netfilter(traces)?;
+    prepare_machines(traces, &MORE_PROGRAMS)?;
     say_what_this_host_cannot_show()
 }
 
-fn install(traces: &Traces) -> Result<()> {
+/// The same for machines without a cluster, which need these `more` programs.
+pub fn prepare_machines(traces: &Traces, more: &[(&str, &str)]) -> Result<()> {
+    if !geteuid().is_root() {
+        bail!("the lab makes network namespaces and mounts: run it as root");
+    }
+    install(traces, more)?;
+    load_br_netfilter(traces)
+}
+
+fn install(traces: &Traces, more: &[(&str, &str)]) -> Result<()> {
     let mut missing = PROGRAMS
         .iter()
+        .chain(more)
         .filter(|(program, _)| find(program).is_none())
         .map(|(_, package)| *package)
         .collect::<Vec<_>>();

@@ -35,6 +35,7 @@ pub mod runtime;
 pub mod say;
 pub mod signals;
 pub mod stages;
+pub mod standalone;
 pub mod traces;
 pub mod wait;
 pub mod workload;

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use e2e::bench::{self, Programs};
 use e2e::bench_controller;
 use e2e::bench_pods;
 use e2e::demo::{self, Afterwards};
 use e2e::say::say;
-use e2e::stages;
+use e2e::{stages, standalone};
 
 /// A real Kubernetes on this machine, in namespaces.
 #[derive(Parser)]
@@ -19,6 +19,14 @@ struct Arguments {
     command: Command,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Mode {
+    /// A cluster of two machines
+    Cluster,
+    /// Two machines without any Kubernetes
+    Standalone,
+}
+
 #[derive(Subcommand)]
 enum Command {
     /// Show the main job on a new cluster
@@ -26,6 +34,10 @@ enum Command {
         /// Leave the cluster running
         #[arg(long)]
         keep: bool,
+
+        /// Of what
+        #[arg(long, default_value = "cluster", conflicts_with = "keep")]
+        mode: Mode,
     },
     /// Run everything that CI runs
     Test,
@@ -48,8 +60,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Demo { keep: true } => demo::run(Afterwards::Keep),
-        Command::Demo { keep: false } => demo::run(Afterwards::End),
+        Command::Demo { mode: Mode::Standalone, .. } => standalone::run(),
+        Command::Demo { keep: true, .. } => demo::run(Afterwards::Keep),
+        Command::Demo { keep: false, .. } => demo::run(Afterwards::End),
         Command::Test => stages::run(),
         Command::Bench => bench::run(),
         Command::BenchPods => bench_pods::run(),

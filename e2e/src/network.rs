@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use common::{Family, PerFamily};
+use net::sysctl::Sysctl;
 
 use crate::place::Place;
 use crate::traces::Traces;
@@ -42,7 +43,10 @@ impl Switch {
             place.init
         ))?;
         let addresses = addresses(number);
-        // A kubelet binds to its address at once, so nobody waits for duplicates to be detected.
+        // Nobody waits for duplicates to be detected: a kubelet binds to its address at once, and
+        // neighbours are asked from the link-local one.
+        let detect = "net/ipv6/conf/eth0/accept_dad";
+        place.netns.run(|| Sysctl::default().write(detect, "0").map(drop))??;
         place.ip(&format!(
             "link set eth0 up\n\
              address add {}/24 dev eth0\n\
