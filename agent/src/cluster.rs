@@ -16,7 +16,7 @@ use tracing::info;
 use crate::events::{self, Note};
 use crate::machine::Paths;
 use crate::nodes::{self, Latest};
-use crate::pools::{self, Ranges};
+use crate::ranges::{self, Ranges};
 use crate::routes::Routing;
 use crate::settings::Source;
 use crate::status;
@@ -27,7 +27,6 @@ use crate::wakers::Cluster;
 pub struct Known {
     pub nodes: Latest,
     pub since: Option<Timestamp>,
-    /// Of ClusterCIDRs.
     pub ranges: Ranges,
 }
 
@@ -47,7 +46,7 @@ impl Known {
                     info!(nodes = kept.len(), "going on with the Nodes that were known last");
                 }
                 let since = kept.is_some().then(|| modified(&file)).flatten();
-                Self { nodes: kept, since, ranges: pools::kept(&paths.state) }
+                Self { nodes: kept, since, ranges: ranges::kept(&paths.state) }
             }
         }
     }
@@ -72,7 +71,7 @@ pub struct ApiServer {
     /// Who makes routes, and by that owns NetworkUnavailable; none where no cbr0 is the agent's.
     pub routing: Option<Routing>,
     pub latest: watch::Sender<Latest>,
-    pub pools: watch::Sender<Ranges>,
+    pub ranges: watch::Sender<Ranges>,
     pub verdicts: watch::Receiver<Option<Verdict>>,
     pub queue: Receiver<Note>,
 }
@@ -80,11 +79,11 @@ pub struct ApiServer {
 /// For ever, also where nobody is asked.
 pub async fn follow(api_server: Option<ApiServer>) -> anyhow::Result<()> {
     let Some(api_server) = api_server else { return pending().await };
-    let ApiServer { client, node, routing, latest, pools, verdicts, queue } = api_server;
+    let ApiServer { client, node, routing, latest, ranges, verdicts, queue } = api_server;
     let nodes = latest.subscribe();
     tokio::select! {
         () = nodes::follow(client.clone(), &node, &latest) => anyhow::bail!("the watch of Nodes ended"),
-        () = pools::follow(client.clone(), &pools) => anyhow::bail!("the watch of ClusterCIDRs ended"),
+        () = ranges::follow(client.clone(), &ranges) => anyhow::bail!("the watches of ranges ended"),
         () = events::publish(client.clone(), &node, nodes.clone(), queue) => {
             anyhow::bail!("nobody publishes Events");
         }
@@ -111,7 +110,7 @@ pub async fn keep(files: Option<Paths>, cluster: Cluster) {
     let file = paths.nodes();
     tokio::select! {
         () = nodes::keep(&file, cluster.nodes) => {}
-        () = pools::keep(&paths.state, cluster.ranges) => {}
+        () = ranges::keep(&paths.state, cluster.ranges) => {}
     }
 }
 

@@ -59,6 +59,7 @@ pub fn desired(
         node: &config.node,
         ranges: &ranges,
         cluster_cidrs: &config.cluster_cidrs,
+        services: &config.services,
         addresses: &observed.addresses,
         routes: &observed.routes,
         bridge: now.map(|link| link.index),
@@ -69,7 +70,8 @@ pub fn desired(
         // Those of an earlier start in another mode go.
         Routing::Cloud | Routing::None => Routes::default(),
     };
-    let inside = [&config.cluster_cidrs, &config.unmasqueraded, &observed.exceptions.cidrs];
+    let Config { cluster_cidrs, services, unmasqueraded, .. } = config;
+    let inside = [cluster_cidrs, services, unmasqueraded, &observed.exceptions.cidrs];
     let inside = inside.into_iter().flatten().copied().collect::<Vec<_>>();
     let machine = firewall::render_machine(&sources(&ranges, observed), &inside);
     let mut tables = BTreeMap::from([(Table::Machine, machine)]);

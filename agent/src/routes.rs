@@ -73,6 +73,7 @@ pub struct Refused {
 pub enum Why {
     NoCidr,
     OutsideCluster,
+    OfServices(Prefix),
     Overlaps {
         cidr: Prefix,
         node: String,
@@ -94,6 +95,7 @@ pub struct Place<'a> {
     pub node: &'a str,
     pub ranges: &'a [Range],
     pub cluster_cidrs: &'a [Prefix],
+    pub services: &'a [Prefix],
     pub addresses: &'a [Address],
     /// All routes of the machine; a next hop must be reached by one of those that are not ours.
     pub routes: &'a [Route],
@@ -137,6 +139,9 @@ fn claim(place: Place<'_>, cidr: &str, taken: &BTreeMap<Prefix, &str>) -> Result
     let cidr = Prefix::parse_masking(cidr).map_err(|_| Why::NoCidr)?;
     if !place.cluster_cidrs.iter().any(|cluster| cluster.covers(cidr)) {
         return Err(Why::OutsideCluster);
+    }
+    if let Some(&services) = place.services.iter().find(|services| services.overlaps(cidr)) {
+        return Err(Why::OfServices(services));
     }
     // What is taken does not overlap, so only the neighbours in order can.
     let before = taken.range(..=cidr).next_back();
@@ -246,6 +251,7 @@ impl fmt::Display for Refused {
         match why {
             Why::NoCidr => f.write_str("it is no CIDR"),
             Why::OutsideCluster => f.write_str("it is in no --cluster-cidr"),
+            Why::OfServices(services) => write!(f, "it overlaps {services}, which is Services'"),
             Why::Overlaps { cidr, node } => write!(f, "it overlaps {cidr} of node {node}"),
             Why::Occupied { protocol } => {
                 write!(f, "there is one of protocol {protocol}, which is not ours")

@@ -47,7 +47,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let known = Known::new(&source, &config.node, &paths);
     let client = cluster::client(&source, shared.kubeconfig.as_deref()).await?;
     let (latest, nodes) = watch::channel(known.nodes);
-    let (pools, ranges) = watch::channel(known.ranges);
+    let (extend, ranges) = watch::channel(known.ranges);
     let (judge, verdicts) = watch::channel(None);
     let (events, queue) = events::queue();
     let mut registry = Registry::default();
@@ -59,7 +59,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         node: config.node.clone(),
         routing: config.mode.bridge.then_some(config.routing),
         latest,
-        pools,
+        ranges: extend,
         verdicts: verdicts.clone(),
         queue,
     });

@@ -41,6 +41,11 @@ pub struct Flags {
     #[arg(long, value_name = "CIDR[,CIDR]", value_delimiter = ',')]
     cluster_cidr: Vec<String>,
 
+    /// Addresses of Services, besides those of ServiceCIDRs, which are followed live: not masqueraded,
+    /// and no Node's podCIDRs
+    #[arg(long, value_name = "CIDR[,CIDR]", value_delimiter = ',')]
+    service_cluster_ip_range: Vec<String>,
+
     /// Destinations that see pods' own addresses, besides --cluster-cidr; one of length 0 turns
     /// masquerading off for its family
     #[arg(long, value_name = "CIDR[,CIDR]", value_delimiter = ',')]
@@ -133,10 +138,11 @@ impl Flags {
         let hairpin =
             mistakes.keep("--hairpin-mode", self.hairpin_mode.parse()).unwrap_or_default();
         let routing = mistakes.keep("--routing", self.routing.parse()).unwrap_or_default();
-        let unmasqueraded = self.non_masquerade_cidr.iter();
-        let unmasqueraded = unmasqueraded.map(|text| Prefix::parse_masking(text.trim()));
+        let services =
+            prefixes("--service-cluster-ip-range", &self.service_cluster_ip_range, &mut mistakes);
+        one_of_each_family("--service-cluster-ip-range", &services, &mut mistakes);
         let unmasqueraded =
-            unmasqueraded.filter_map(|cidr| mistakes.keep("--non-masquerade-cidr", cidr)).collect();
+            prefixes("--non-masquerade-cidr", &self.non_masquerade_cidr, &mut mistakes);
         let paths = Paths { exceptions: self.non_masquerade_config, ..self.folders.paths() };
         if mode.runtime.is_ours() && !paths.plugin.is_file() {
             let text = format!("there is no plugin to install at {}", paths.plugin.display());
@@ -146,6 +152,7 @@ impl Flags {
             mode,
             node: self.node_name,
             cluster_cidrs,
+            services,
             unmasqueraded,
             routing,
             hairpin,
@@ -180,8 +187,7 @@ fn cluster_cidrs(
     source: &Source,
     mistakes: &mut Mistakes,
 ) -> Vec<Prefix> {
-    let parsed = texts.iter().map(|text| Prefix::parse_masking(text.trim()));
-    let cidrs = parsed.filter_map(|cidr| mistakes.keep("--cluster-cidr", cidr)).collect::<Vec<_>>();
+    let cidrs = prefixes("--cluster-cidr", texts, mistakes);
     one_of_each_family("--cluster-cidr", &cidrs, mistakes);
     match source {
         // What pods say to each other is not masqueraded, also where they are all there is.
@@ -193,6 +199,11 @@ fn cluster_cidrs(
         _ => {}
     }
     cidrs
+}
+
+fn prefixes(flag: &str, texts: &[String], mistakes: &mut Mistakes) -> Vec<Prefix> {
+    let parsed = texts.iter().map(|text| Prefix::parse_masking(text.trim()));
+    parsed.filter_map(|cidr| mistakes.keep(flag, cidr)).collect()
 }
 
 fn pod_mtu(text: &str, cluster_cidrs: &[Prefix], mistakes: &mut Mistakes) -> Option<u32> {

@@ -37,6 +37,8 @@ pub struct Config {
     pub mode: Mode,
     pub node: String,
     pub cluster_cidrs: Vec<Prefix>,
+    /// Addresses of Services, which are no pods'.
+    pub services: Vec<Prefix>,
     /// Destinations outside of these that see pods' own addresses all the same.
     pub unmasqueraded: Vec<Prefix>,
     pub routing: Routing,

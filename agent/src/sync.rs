@@ -4,13 +4,13 @@
 use std::fs::File;
 use std::time::Instant;
 
-use common::Prefix;
 use tokio::sync::{Notify, watch};
 use tracing::debug;
 
 use crate::machine::Machine;
 use crate::nodes::Latest;
 use crate::pace::{Pace, Went};
+use crate::ranges::Ranges;
 use crate::report::{Report, Turn};
 use crate::round::{Round, Said};
 use crate::state::Config;
@@ -32,7 +32,7 @@ pub struct Worker {
     machine: Machine,
     config: Config,
     /// The cluster's ranges that the flags name.
-    flags: Vec<Prefix>,
+    flags: Ranges,
     said: Said,
     /// Here, so that it is held until the last round is over, also if the loop is cancelled meanwhile.
     _lock: File,
@@ -97,13 +97,15 @@ pub async fn run(
 impl Worker {
     /// `lock` is the file that makes this the machine's one agent.
     pub fn new(machine: Machine, config: Config, lock: File) -> Self {
-        let flags = config.cluster_cidrs.clone();
+        let flags =
+            Ranges { pods: config.cluster_cidrs.clone(), services: config.services.clone() };
         Self { machine, config, flags, said: Said::default(), _lock: lock }
     }
 
     /// The cluster has `ranges` besides those of the flags.
-    fn take(&mut self, ranges: &[Prefix]) {
-        self.config.cluster_cidrs = [&self.flags, ranges].concat();
+    fn take(&mut self, ranges: &Ranges) {
+        self.config.cluster_cidrs = [&self.flags.pods[..], &ranges.pods].concat();
+        self.config.services = [&self.flags.services[..], &ranges.services].concat();
     }
 
     fn complete(mut self) -> Self {

@@ -16,7 +16,7 @@ use tracing::debug;
 use crate::machine::Paths;
 use crate::nodes::Latest;
 use crate::pace::Wait;
-use crate::pools::Ranges;
+use crate::ranges::Ranges;
 use crate::sysctl::Values;
 
 /// How often to look at the kernel settings, of which only some are told, and whether a folder that

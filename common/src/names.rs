@@ -85,8 +85,8 @@ pub const BEFORE_FILE: &str = "before.json";
 /// The Nodes of the cluster as the agent knew them last, for its next start without an API server.
 pub const NODES_FILE: &str = "nodes.json";
 
-/// The ranges of ClusterCIDRs as the agent knew them last, for the same.
-pub const POOLS_FILE: &str = "pools.json";
+/// The ranges of ClusterCIDRs and ServiceCIDRs as the agent knew them last, for the same.
+pub const RANGES_FILE: &str = "ranges.json";
 
 /// What was not masqueraded by the operator's file when that made sense last.
 pub const EXCEPTIONS_FILE: &str = "non-masquerade";

@@ -34,6 +34,7 @@ pub mod report;
 pub mod runtime;
 pub mod say;
 pub mod signals;
+pub mod solo;
 pub mod stages;
 pub mod standalone;
 pub mod traces;

@@ -14,7 +14,7 @@ use crate::traces::{Logs, Traces};
 use crate::{chain, host, lab, reference};
 
 /// The test programs that need an API server, or a whole lab.
-const LABS: [&str; 2] = ["controller", "scenarios"];
+const LABS: [&str; 3] = ["agent", "controller", "scenarios"];
 
 /// What all of it may take once everything is built, and on a new machine.
 const WARM: Duration = Duration::from_mins(20);
@@ -147,6 +147,12 @@ fn stages(workspace: &Workspace) -> Vec<Stage> {
             "controller, on a real API server",
             "test -p e2e --locked --test controller",
             240,
+            Wanted::Tests,
+        ),
+        Stage::new(
+            "agent, on a real API server",
+            "test -p e2e --locked --test agent",
+            120,
             Wanted::Tests,
         ),
         Stage::new(

@@ -7,6 +7,7 @@ use crate::testing::{address, node, range, route};
 fn routes_to(nodes: &[&str]) -> Routes {
     let ranges = [range("10.244.1.0/24"), range("fd00:0:0:1::/64")];
     let cluster_cidrs = ["10.244.0.0/16".parse().unwrap(), "fd00::/48".parse().unwrap()];
+    let services = ["10.96.0.0/16", "10.244.200.0/22"].map(|cidr| cidr.parse().unwrap());
     let addresses = [address(2, "192.0.2.1/24"), address(2, "2001:db8::1/64")];
     let routes = [
         "0.0.0.0/0 via 192.0.2.254 dev 2",
@@ -19,6 +20,7 @@ fn routes_to(nodes: &[&str]) -> Routes {
         node: "me",
         ranges: &ranges,
         cluster_cidrs: &cluster_cidrs,
+        services: &services,
         addresses: &addresses,
         routes: &routes.map(route),
         bridge: Some(7),
@@ -66,12 +68,16 @@ fn a_bad_node_spoils_only_its_own_route() {
             "loud 5 10.244.7.0/24 192.0.2.255",
             "bare 5 fd00:0:0:7::/64 2001:db8::",
             "thief 6 10.244.1.128/25 192.0.2.6",
+            "clerk 7 10.244.201.0/24 192.0.2.7",
+            "vips 8 10.96.0.0/24 192.0.2.8",
         ],
         &["10.244.2.0/24 via 192.0.2.2"],
         &[
             "no route to podCIDR \"0.0.0.0/0\" of node all: it is in no --cluster-cidr",
             "no route to podCIDR \"fd00:0:0:7::/64\" of node bare: \
              2001:db8:: is no machine's address in its network",
+            "no route to podCIDR \"10.244.201.0/24\" of node clerk: \
+             it overlaps 10.244.200.0/22, which is Services'",
             "no route to podCIDR \"10.244.3.0/24\" of node far: \
              198.51.100.3 is not on a link of this machine",
             "no route to podCIDR \"10.244.7.0/24\" of node loud: \
@@ -83,6 +89,7 @@ fn a_bad_node_spoils_only_its_own_route() {
              10.244.1.7 is not on a link of this machine",
             "no route to podCIDR \"10.244.1.128/25\" of node thief: \
              it overlaps 10.244.1.0/24 of node me",
+            "no route to podCIDR \"10.96.0.0/24\" of node vips: it is in no --cluster-cidr",
             "no route to podCIDR \"10.0.0.0/8\" of node wide: it is in no --cluster-cidr",
         ],
     );
@@ -106,6 +113,7 @@ fn a_terminating_node_keeps_its_route() {
         node: "me",
         ranges: &ranges,
         cluster_cidrs: &["10.244.0.0/16".parse().unwrap()],
+        services: &[],
         addresses: &[],
         routes: &[route("192.0.2.0/24 dev 2")],
         bridge: None,

@@ -145,6 +145,10 @@ fn routes_hairpin_and_masquerade_are_the_operators_to_say() {
     let many =
         ["--non-masquerade-cidr=172.16.0.0/12,fd00::/8", "--non-masquerade-cidr=192.0.2.0/24"];
     assert_eq!(config(&many).unwrap().unmasqueraded.len(), 3);
+    let services = config(&["--service-cluster-ip-range=10.96.0.1/16,fd00:96::/112"]).unwrap();
+    assert_eq!(services.services, ["10.96.0.0/16", "fd00:96::/112"].map(|c| c.parse().unwrap()));
+    let text = config(&["--service-cluster-ip-range=10.96.0.0/16,10.97.0.0/16"]).unwrap_err();
+    assert!(text.contains("--service-cluster-ip-range: give at most one CIDR of IPv4"), "{text}");
     assert_eq!(config(&[]).unwrap().hairpin, Hairpin::Veth);
     assert_eq!(config(&["--hairpin-mode=none"]).unwrap().hairpin, Hairpin::None);
     assert_eq!(config(&[]).unwrap().loopback, Loopback::Reached);

@@ -17,6 +17,7 @@ fn config() -> Config {
         mode: Mode::KUBENET,
         node: "me".to_owned(),
         cluster_cidrs: vec!["10.244.0.0/16".parse().unwrap(), "fd00::/48".parse().unwrap()],
+        services: Vec::new(),
         unmasqueraded: Vec::new(),
         routing: Routing::Direct,
         hairpin: Hairpin::Veth,

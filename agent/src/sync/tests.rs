@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 use super::*;
 use crate::events;
 use crate::health;
-use crate::pools::Ranges;
+use crate::ranges::Ranges;
 use crate::report::Metrics;
 use crate::state::Nodes;
 use crate::testing::lab::Lab;
@@ -43,7 +43,7 @@ fn with_reported_loop<F: Future<Output = ()>>(
     with_ranges(lab, metrics, |nodes, _, verdicts| scenario(nodes, verdicts));
 }
 
-/// As above; `scenario` is given the sender of ClusterCIDRs' ranges as well.
+/// As above; `scenario` is given the sender of the cluster's ranges as well.
 fn with_ranges<F: Future<Output = ()>>(
     lab: &Lab,
     metrics: Metrics,
@@ -58,7 +58,7 @@ fn with_ranges<F: Future<Output = ()>>(
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (send, nodes) = watch::channel(None);
-            let (extend, ranges) = watch::channel(Ranges::new());
+            let (extend, ranges) = watch::channel(Ranges::default());
             let cluster = Cluster { nodes, ranges };
             let (judge, verdicts) = watch::channel(None);
             let machine = Machine::open(lab.paths()).unwrap();
@@ -136,7 +136,7 @@ fn the_kernel_and_the_cluster_wake_it() {
 fn a_range_of_a_cluster_cidr_is_followed_while_there_is_one() {
     let lab = Lab::new();
     let peer = node("c 3 10.80.0.0/26 192.0.2.3");
-    let destination = "10.80.0.0/26".parse::<Prefix>().unwrap();
+    let destination = "10.80.0.0/26".parse::<common::Prefix>().unwrap();
     let routed = || ours().iter().any(|route| route.destination == destination);
     let inside = || net::nft::list(names::TABLE).unwrap().unwrap().contains("10.80.0.0/24");
     let metrics = Metrics::new(&mut Registry::default());
@@ -147,11 +147,32 @@ fn a_range_of_a_cluster_cidr_is_followed_while_there_is_one() {
         until(&mut verdicts, Ok(())).await;
         assert!(!routed() && !inside());
         let kernel = Kernel::subscribe().unwrap();
-        ranges.send_replace(vec!["10.80.0.0/24".parse().unwrap()]);
+        let pods = vec!["10.80.0.0/24".parse().unwrap()];
+        ranges.send_replace(Ranges { pods, ..Ranges::default() });
         eventually(kernel, || routed() && inside()).await;
         let kernel = Kernel::subscribe().unwrap();
-        ranges.send_replace(Ranges::new());
+        ranges.send_replace(Ranges::default());
         eventually(kernel, || !routed() && !inside()).await;
+    });
+}
+
+#[test]
+fn a_range_of_services_is_followed_while_there_is_one() {
+    let lab = Lab::new();
+    let routed = || ours().iter().any(|route| route.destination.to_string() == "10.244.2.0/24");
+    let inside = || net::nft::list(names::TABLE).unwrap().unwrap().contains("10.96.0.0/16");
+    let metrics = Metrics::new(&mut Registry::default());
+    with_ranges(&lab, metrics, async |nodes, ranges, mut verdicts| {
+        nodes.send_replace(Some(Arc::new(lab.nodes.clone())));
+        until(&mut verdicts, Ok(())).await;
+        assert!(routed() && !inside());
+        let kernel = Kernel::subscribe().unwrap();
+        let services = ["10.96.0.0/16", "10.244.2.0/25"].map(|cidr| cidr.parse().unwrap()).into();
+        ranges.send_replace(Ranges { services, ..Ranges::default() });
+        eventually(kernel, || !routed() && inside()).await;
+        let kernel = Kernel::subscribe().unwrap();
+        ranges.send_replace(Ranges::default());
+        eventually(kernel, || routed() && !inside()).await;
     });
 }
 

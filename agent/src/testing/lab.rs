@@ -53,6 +53,7 @@ impl Lab {
             mode: Mode::KUBENET,
             node: "me".to_owned(),
             cluster_cidrs: ["10.244.0.0/16", "fd00::/48"].map(|cidr| cidr.parse().unwrap()).into(),
+            services: Vec::new(),
             unmasqueraded: Vec::new(),
             routing: Routing::Direct,
             hairpin: Hairpin::Veth,

@@ -37,7 +37,7 @@
 {{- fail "controller.releaseDelay: needs controller.fence=claims; it is the claims that remember" }}
 {{- end }}
 {{- include "kubenet.checkFlags" (dict "values" .Values.controller.extraArgs "of" "controller" "taken" (list "cluster-cidr" "service-cluster-ip-range" "node-cidr-mask-size" "node-cidr-mask-size-ipv4" "node-cidr-mask-size-ipv6" "leader-elect-resource-namespace" "fence" "release-delay" "log-format" "metrics-bind-address")) }}
-{{- include "kubenet.checkFlags" (dict "values" .Values.agent.extraArgs "of" "agent" "taken" (list "cluster-cidr" "network-plugin-mtu" "cni-bin-dir" "cni-conf-dir" "take-over" "sysctl-dir" "log-format" "node-name" "metrics-bind-address")) }}
+{{- include "kubenet.checkFlags" (dict "values" .Values.agent.extraArgs "of" "agent" "taken" (list "cluster-cidr" "service-cluster-ip-range" "network-plugin-mtu" "cni-bin-dir" "cni-conf-dir" "take-over" "sysctl-dir" "log-format" "node-name" "metrics-bind-address")) }}
 {{- end }}
 
 {{- define "kubenet.checkFlags" -}}

@@ -1,5 +1,5 @@
-//! What both long-lived programs need: logs, settings, signals, the API client, the watches of Nodes
-//! and ClusterCIDRs, and what they answer about themselves.
+//! What both long-lived programs need: logs, settings, signals, the API client, the watches of Nodes,
+//! ClusterCIDRs and ServiceCIDRs, and what they answer about themselves.
 //!
 //! It decides nothing about the network. Wire types of the API end here: [`nodes`] turns them into
 //! `common`'s values.
@@ -10,6 +10,7 @@ pub mod cluster_cidrs;
 pub mod nodes;
 pub mod ready;
 pub mod serve;
+pub mod service_cidrs;
 pub mod settings;
 pub mod shutdown;
 pub mod snapshot;

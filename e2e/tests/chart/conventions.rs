@@ -98,6 +98,11 @@ fn nobody_has_a_right_that_is_not_in_this_list() {
             "resources": ["clustercidrs"],
             "verbs": ["list", "watch"],
         },
+        {
+            "apiGroups": ["networking.k8s.io"],
+            "resources": ["servicecidrs"],
+            "verbs": ["list", "watch"],
+        },
         {"apiGroups": [""], "resources": ["nodes/status"], "verbs": ["patch"]},
         {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
     ]);

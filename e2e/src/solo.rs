@@ -1,0 +1,129 @@
+//! One machine with an agent and without a kubelet, on a real API server: the other Nodes of its
+//! cluster are objects alone.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use common::names;
+use http::Request;
+use k8s_openapi::api::core::v1::Node;
+use kube::{Client, Config};
+use nix::sys::signal::Signal;
+
+use crate::api::{block_on, netns};
+use crate::api_server::{self, ApiServer};
+use crate::artifacts::{self, Artifacts};
+use crate::fake;
+use crate::host;
+use crate::kubernetes::Kubernetes;
+use crate::network::{self, Switch};
+use crate::pki::Pki;
+use crate::place::{Place, Process};
+use crate::traces::Traces;
+
+/// The machine and its Node.
+pub const NAME: &str = "solo";
+
+/// Its number on the switch.
+pub const NUMBER: u8 = 11;
+
+/// Its podCIDRs.
+pub const POD_CIDRS: [&str; 2] = ["10.244.1.0/24", "fd00:10:244:1::/64"];
+
+/// The cluster, and where the parts of it are.
+pub struct Solo {
+    pub api: ApiServer,
+    pub place: Place,
+    /// None while it is stopped.
+    pub agent: Option<Process>,
+    /// With the rights that the chart gives.
+    pub kubeconfig: PathBuf,
+    pub pki: Pki,
+    pub switch: Switch,
+    pub artifacts: Artifacts,
+    pub traces: Traces,
+}
+
+impl Solo {
+    /// Everything but the agent, down to the Node with its podCIDRs.
+    pub fn open(traces: &Traces) -> Result<Self> {
+        host::prepare(traces)?;
+        let kubernetes = Kubernetes::find_or_build(traces)?;
+        let artifacts = artifacts::build(traces)?;
+        let pki = Pki::new(&traces.folder().join("pki"), &api_server::url())?;
+        let switch = Switch::open(traces, &artifacts.probe)?;
+        let api = ApiServer::start(traces, &switch, &pki, &kubernetes, &artifacts.probe)?;
+        let place = Place::open(traces, NAME, &artifacts.probe)?;
+        switch.plug(&place, NUMBER)?;
+        let kubeconfig = pki.kubeconfig("kubenet-agent", "kubenet-agent", "")?;
+        api.observer.create_nodes(vec![own_node()])?;
+        let traces = traces.clone();
+        Ok(Self { api, place, agent: None, kubeconfig, pki, switch, artifacts, traces })
+    }
+
+    /// The agent's command line; `more` flags come last.
+    pub fn command(&self, more: &[&str]) -> Command {
+        let mut agent = self.place.command(&self.artifacts.agent);
+        agent.arg("--kubeconfig").arg(&self.kubeconfig).args(["--node-name", NAME]);
+        agent.args(["--cluster-cidr", network::CLUSTER_CIDRS]);
+        agent.arg("--plugin").arg(&self.artifacts.plugin).args(more);
+        agent
+    }
+
+    /// Starts the agent with `more` flags, and waits until it has found all well.
+    pub fn start_agent(&mut self, more: &[&str]) -> Result<()> {
+        let agent = self.place.start("kubenet-agent", &mut self.command(more))?;
+        self.agent.insert(agent).wait_for_log("network ready")
+    }
+
+    pub fn end_agent(&mut self) -> Result<()> {
+        self.agent.take().context("no agent runs")?.end(Signal::SIGTERM)
+    }
+
+    /// What the agent answers to a GET of `path`, whatever the code.
+    pub fn ask_agent(&self, path: &str) -> Result<String> {
+        netns(self.place.init)?.run(|| {
+            block_on(async {
+                let url = format!("http://127.0.0.1:{}", names::AGENT_PORT);
+                let client = Client::try_from(Config::new(url.parse()?))?;
+                match client.request_text(Request::get(path).body(Vec::new())?).await {
+                    Err(kube::Error::Api(status)) => Ok(status.message.clone()),
+                    answer => Ok(answer?),
+                }
+            })
+        })?
+    }
+
+    /// A route of the machine as `ip` shows it, by its destination; none if there is none.
+    pub fn route(&self, destination: &str) -> Result<Option<String>> {
+        let family = if destination.contains(':') { "-6" } else { "-4" };
+        let text = self.place.output(&["ip", family, "route", "show", "exact", destination])?;
+        Ok(text.lines().next().map(|line| line.trim_end().to_owned()))
+    }
+
+    /// The nft table that masquerades.
+    pub fn table(&self) -> Result<String> {
+        self.place.output(&["nft", "list", "table", "inet", names::TABLE])
+    }
+}
+
+fn own_node() -> Node {
+    let addresses = network::addresses(NUMBER);
+    let mut node = fake::node(NAME, &[addresses.v4, addresses.v6], &POD_CIDRS);
+    // It has a machine.
+    node.metadata.labels = None;
+    node
+}
+
+/// A Node on the machine's link, without a machine: `number` is at most 200.
+pub fn peer(number: u8, pod_cidrs: &[&str]) -> Node {
+    let addresses = network::addresses(number);
+    at(&format!("peer-{number}"), &[addresses.v4, addresses.v6], pod_cidrs)
+}
+
+/// A Node whose InternalIP these are, without a machine.
+pub fn at(name: &str, addresses: &[IpAddr], pod_cidrs: &[&str]) -> Node {
+    fake::node(name, addresses, pod_cidrs)
+}

@@ -1,0 +1,44 @@
+//! An agent on a real API server: one machine without a kubelet, and Nodes that are objects alone.
+//!
+//! See [`e2e::claims`].
+
+mod ranges;
+mod routes;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use e2e::claims::{self, Claim};
+use e2e::solo::Solo;
+use e2e::wait::eventually;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the agent promises of whatever the API server or the kernel tells.
+const LIMIT: Duration = Duration::from_secs(1);
+
+const CLAIMS: &[Claim<Solo>] = &[
+    ("a_service_cidr_is_followed_within_a_second", ranges::service_cidr),
+    ("a_peer_is_followed_within_a_second", routes::followed),
+    ("one_familys_address_may_change_alone", routes::one_family),
+    ("a_node_that_is_wrong_or_lies_gets_no_route_and_is_named", routes::hostile),
+    ("stale_routes_go_after_a_restart_and_those_of_others_stay", routes::restart),
+];
+
+fn main() -> ExitCode {
+    claims::prove(CLAIMS, |traces| {
+        let mut solo = Solo::open(traces)?;
+        solo.start_agent(&[])?;
+        Ok(solo)
+    })
+}
+
+/// Looks until `look` finds something, which must not take longer than the agent promises.
+fn within_a_second<T>(what: &str, look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let start = Instant::now();
+    let found = eventually(what, PATIENCE, look)?;
+    let took = start.elapsed();
+    ensure!(took <= LIMIT, "{what}: after {} ms", took.as_millis());
+    Ok(found)
+}
