@@ -55,9 +55,10 @@ pub fn desired(
         return Err(Unready::NoBridge);
     }
     let segment = segment(config, &ranges, observed)?;
+    let sources = sources(&ranges, observed);
     let place = Place {
         node: &config.node,
-        ranges: &ranges,
+        ranges: &sources,
         cluster_cidrs: &config.cluster_cidrs,
         services: &config.services,
         addresses: &observed.addresses,
@@ -73,7 +74,7 @@ pub fn desired(
     let Config { cluster_cidrs, services, unmasqueraded, .. } = config;
     let inside = [cluster_cidrs, services, unmasqueraded, &observed.exceptions.cidrs];
     let inside = inside.into_iter().flatten().copied().collect::<Vec<_>>();
-    let machine = firewall::render_machine(&sources(&ranges, observed), &inside);
+    let machine = firewall::render_machine(&sources, &inside);
     let mut tables = BTreeMap::from([(Table::Machine, machine)]);
     let has_ports = config.mode.runtime == Runtime::Kubenet;
     if has_ports {

@@ -8,7 +8,6 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use common::conflist::Range;
 use common::node::NodeView;
 use common::{Family, Prefix, names};
 use net::addr::Address;
@@ -93,7 +92,8 @@ pub enum Why {
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
     pub node: &'a str,
-    pub ranges: &'a [Range],
+    /// Those of its podCIDRs, and of earlier ones as long as pods live there.
+    pub ranges: &'a [Prefix],
     pub cluster_cidrs: &'a [Prefix],
     pub services: &'a [Prefix],
     pub addresses: &'a [Address],
@@ -108,7 +108,7 @@ pub struct Place<'a> {
 /// Where PodCIDRs overlap, the machine's own come first, then the older Node's (creationTimestamp,
 /// then UID): nobody can take another's traffic by claiming its range.
 pub fn desired<'a>(place: Place<'a>, nodes: impl IntoIterator<Item = &'a NodeView>) -> Routes {
-    let own = place.ranges.iter().map(|range| (range.subnet, place.node));
+    let own = place.ranges.iter().map(|&range| (range, place.node));
     let mut taken = own.collect::<BTreeMap<_, _>>();
     let peers = nodes.into_iter().filter(|node| node.name != place.node);
     let mut peers = peers.collect::<Vec<_>>();
@@ -170,7 +170,7 @@ fn hop(
     family: Family,
     foreign: &[&Route],
 ) -> Result<Option<Hop>, Why> {
-    if !place.ranges.iter().any(|range| range.subnet.family() == family) {
+    if !place.ranges.iter().any(|range| range.family() == family) {
         return Ok(None);
     }
     let via = node.internal_ip(family).ok_or(Why::NoAddress(family))?;

@@ -4,6 +4,7 @@
 mod hairpin;
 mod loopback;
 mod mtu;
+mod pod_cidr;
 mod take_over;
 
 use std::fs;

@@ -1,11 +1,12 @@
 //! Tables of Nodes and of the routes that they get.
 
 use super::*;
-use crate::testing::{address, node, range, route};
+use crate::testing::{address, node, route};
 
-/// A machine `me` with a range of each family, at `192.0.2.1` and `2001:db8::1` on link 2.
+/// A machine `me` with a range of each family, and an earlier one where pods still live, at `192.0.2.1` and `2001:db8::1` on link 2.
 fn routes_to(nodes: &[&str]) -> Routes {
-    let ranges = [range("10.244.1.0/24"), range("fd00:0:0:1::/64")];
+    let ranges = ["10.244.1.0/24", "fd00:0:0:1::/64", "10.244.99.0/24"];
+    let ranges = ranges.map(|text| text.parse().unwrap());
     let cluster_cidrs = ["10.244.0.0/16".parse().unwrap(), "fd00::/48".parse().unwrap()];
     let services = ["10.96.0.0/16", "10.244.200.0/22"].map(|cidr| cidr.parse().unwrap());
     let addresses = [address(2, "192.0.2.1/24"), address(2, "2001:db8::1/64")];
@@ -51,6 +52,17 @@ fn each_family_goes_by_the_address_of_its_own() {
             "fd00:0:0:3::/64 via 2001:db8::3",
         ],
         &["no route to podCIDR \"10.244.3.0/24\" of node c: the node has no IPv4 InternalIP"],
+    );
+}
+
+#[test]
+fn an_earlier_range_is_this_machines_as_long_as_pods_live_there() {
+    check(
+        &["next 9 10.244.99.0/25 192.0.2.2"],
+        &[],
+        &[
+            "no route to podCIDR \"10.244.99.0/25\" of node next: it overlaps 10.244.99.0/24 of node me",
+        ],
     );
 }
 
@@ -108,7 +120,7 @@ fn a_route_of_somebody_else_is_not_replaced() {
 #[test]
 fn a_terminating_node_keeps_its_route() {
     let terminating = NodeView { terminating: true, ..node("b 2 10.244.2.0/24 192.0.2.2") };
-    let ranges = [range("10.244.1.0/24")];
+    let ranges = ["10.244.1.0/24".parse().unwrap()];
     let place = Place {
         node: "me",
         ranges: &ranges,

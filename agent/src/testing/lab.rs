@@ -9,13 +9,14 @@ use cni::{Answer, Environment, Plugin};
 use common::attachment::{Attachment, AttachmentId};
 use common::names;
 use net::link::{AddrGen, Hairpin as PortHairpin, LinkChange, VethSpec};
+use net::route::{Route, RouteChange};
 use net::shaping::Shaping;
 use net::{Mac, Netlink, Netns};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::node;
 use super::traffic::Place;
+use super::{node, route};
 use crate::hairpin::Hairpin;
 use crate::loopback::Loopback;
 use crate::machine::{Machine, Paths};
@@ -105,6 +106,32 @@ impl Lab {
             }
         }
         panic!("it never ends");
+    }
+
+    /// The machine itself, as somebody to talk to.
+    pub(crate) fn host(&self) -> Place<'_> {
+        let addresses = ["192.0.2.1", "2001:db8::1"].map(|text| text.parse().unwrap());
+        Place { name: "host", netns: &self.netns, addresses: addresses.into() }
+    }
+
+    /// Gives the outside, at the other end of the uplink, addresses and routes to this machine's pods.
+    pub(crate) fn outside(&self) -> Place<'_> {
+        let addresses = ["192.0.2.9", "2001:db8::9"].map(|text| text.parse().unwrap());
+        let mut netlink = self.switch.run(Netlink::open).unwrap().unwrap();
+        let switch = index(&mut netlink, "switch");
+        let up = LinkChange { up: Some(true), ..LinkChange::default() };
+        netlink.set_link(switch, &up).unwrap();
+        for (address, length) in addresses.into_iter().zip([24, 64]) {
+            netlink.add_address(switch, address, length).unwrap();
+        }
+        let routes = [("10.244.0.0/16", "192.0.2.1"), ("fd00::/48", "2001:db8::1")];
+        let routes = routes.map(|(to, via)| {
+            RouteChange::Replace(Route { link: Some(switch), ..route(&format!("{to} via {via}")) })
+        });
+        for outcome in netlink.change_routes(&routes).unwrap() {
+            outcome.unwrap();
+        }
+        Place { name: "outside", netns: &self.switch, addresses: addresses.into() }
     }
 
     /// A pod by the plugin, as a runtime calls it with the configuration that the agent wrote.
