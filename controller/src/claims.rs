@@ -10,8 +10,8 @@ use kube::core::{ObjectMeta, ResourceExt, Status};
 use kube::runtime::watcher::Event;
 use process::cidr_claims::{CidrClaim, CidrClaimSpec};
 
-use crate::claim::{Claim, Holder, Mark, Sight, name};
-use crate::registrar::{Answer, Command};
+use nodeipam::claim::{Claim, Holder, Mark, Sight, name};
+use nodeipam::registrar::{Answer, Command};
 
 /// Why a request has no good answer.
 #[derive(Debug, thiserror::Error)]

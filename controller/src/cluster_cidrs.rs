@@ -20,12 +20,12 @@ use serde_json::{Value, json};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, error, warn};
 
-use crate::allocator::Allocator;
 use crate::events::Events;
-use crate::pool::{Origin, Plan, Pool};
 use crate::pool_plan::{self, Mistake};
-use crate::pool_report::{Report, keepers};
 use crate::pool_status;
+use nodeipam::allocator::Allocator;
+use nodeipam::pool::{Origin, Plan, Pool};
+use nodeipam::pool_report::{Report, keepers};
 
 /// The reason for Events about a ClusterCIDR that can't be used; node-ipam-controller's.
 const INVALID: &str = "InvalidClusterCIDR";

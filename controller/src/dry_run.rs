@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::node::NodeView;
 
-use crate::allocator::{Allocator, Decision, Verdict};
+use nodeipam::allocator::{Allocator, Decision, Verdict};
 
 const HEADS: [&str; 3] = ["NODE", "PODCIDRS", "WHAT"];
 
@@ -77,8 +77,8 @@ mod tests {
     use common::Prefix;
 
     use super::*;
-    use crate::pools::Pools;
-    use crate::range::Range;
+    use nodeipam::pools::Pools;
+    use nodeipam::range::Range;
 
     fn node(name: &str, cidrs: &str) -> Arc<NodeView> {
         Arc::new(NodeView {

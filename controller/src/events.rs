@@ -14,8 +14,8 @@ use process::telemetry::Chain;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::{debug, warn};
 
-use crate::oddity::Oddity;
-use crate::pools::Exhausted;
+use nodeipam::oddity::Oddity;
+use nodeipam::pools::Exhausted;
 
 /// No block is free for the Node; kube-controller-manager's word.
 pub const NOT_AVAILABLE: &str = "CIDRNotAvailable";

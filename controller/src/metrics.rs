@@ -15,7 +15,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use self::scrape::{Scrape, Set, State};
-use crate::allocator::Allocator;
+use nodeipam::allocator::Allocator;
 
 /// The name of kube-controller-manager's work queue and of its controller.
 const QUEUE: &str = "cidrallocator_node";

@@ -8,7 +8,7 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::core::{PartialObjectMeta, Request, Status};
 use serde_json::{Value, json};
 
-use crate::registrar::Assignment;
+use nodeipam::registrar::Assignment;
 
 /// What became of a PATCH.
 #[derive(Debug)]

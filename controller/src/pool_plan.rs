@@ -10,10 +10,10 @@ use process::cluster_cidrs::{
     ClusterCidr, LEAST_HOST_BITS, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm,
 };
 
-use crate::node_cidr;
-use crate::pool::{Origin, Plan};
-use crate::range::Range;
-use crate::selector::{Requirement, Selector, SelectorError, Term};
+use nodeipam::node_cidr;
+use nodeipam::pool::{Origin, Plan};
+use nodeipam::range::Range;
+use nodeipam::selector::{Requirement, Selector, SelectorError, Term};
 
 /// Something that makes a ClusterCIDR useless.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

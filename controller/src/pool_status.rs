@@ -4,7 +4,7 @@ use common::PerFamily;
 use jiff::Timestamp;
 use process::cluster_cidrs::{Blocks, ClusterCidr, ClusterCidrStatus, Condition};
 
-use crate::pool_report::{self, Report};
+use nodeipam::pool_report::{self, Report};
 
 /// What the status of `object` should be at `now`; a condition that stays keeps its time.
 pub fn status(object: &ClusterCidr, report: &Report, now: Timestamp) -> ClusterCidrStatus {
@@ -55,7 +55,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::pool_report::Holds;
+    use nodeipam::pool_report::Holds;
 
     fn report(exhausted: Holds) -> Report {
         let condition =

@@ -18,7 +18,6 @@ use process::ready::Readiness;
 use tokio::task::JoinSet;
 use tracing::{debug, info};
 
-use crate::allocator::{Decision, Verdict};
 use crate::claims::{Listing, News};
 use crate::cluster_cidrs::ClusterCidrs;
 use crate::collapse::collapse;
@@ -27,8 +26,9 @@ use crate::foreign::Foreign;
 use crate::leader::Term;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
-use crate::registrar::{Registrar, Subject, Work};
 use crate::requests::{self, Ended};
+use nodeipam::allocator::{Decision, Verdict};
+use nodeipam::registrar::{Registrar, Subject, Work};
 
 /// The readiness check that all Nodes are known.
 pub const LISTED: &str = "nodes";

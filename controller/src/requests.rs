@@ -7,7 +7,7 @@ use kube::api::Api;
 
 use crate::claims::{self, ClaimError};
 use crate::patch::{self, PatchError};
-use crate::registrar::{Answer, Command, Subject};
+use nodeipam::registrar::{Answer, Command, Subject};
 
 /// Why a request has to be sent again.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,6 @@ use process::ready::Readiness;
 use process::{cidr_claims, client, cluster_cidrs, nodes, serve, shutdown};
 use tracing::{info, warn};
 
-use crate::allocator::Allocator;
 use crate::cluster_cidrs::ClusterCidrs;
 use crate::dry_run::Table;
 use crate::events;
@@ -20,10 +19,11 @@ use crate::fence_flags::Fence;
 use crate::leader::{Leader, Term};
 use crate::leader_flags::Election;
 use crate::metrics::Metrics;
-use crate::pools::Pools;
 use crate::reconcile::{CLAIMS, LISTED, Outlets, POOLS, Reconciler};
-use crate::registrar::Registrar;
 use crate::settings::Settings;
+use nodeipam::allocator::Allocator;
+use nodeipam::pools::Pools;
+use nodeipam::registrar::Registrar;
 
 /// The readiness check that it is known who leads.
 const ELECTED: &str = "leader-election";

@@ -8,7 +8,7 @@ use process::settings::{Mistakes, Shared, SharedFlags};
 
 use crate::fence_flags::{Fence, FenceFlags};
 use crate::leader_flags::{Election, LeaderFlags};
-use crate::range::Range;
+use nodeipam::range::Range;
 
 const CLUSTER_CIDR: &str = "--cluster-cidr";
 const SERVICES: &str = "--service-cluster-ip-range";

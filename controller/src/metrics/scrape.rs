@@ -9,8 +9,8 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-use crate::pool::{Origin, Usage};
-use crate::tally::{BUCKETS, Tally};
+use nodeipam::pool::{Origin, Usage};
+use nodeipam::tally::{BUCKETS, Tally};
 
 /// The allocator as it was after its last round; empty while this process has none.
 #[derive(Debug, Default)]

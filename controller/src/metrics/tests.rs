@@ -7,9 +7,9 @@ use common::node::NodeView;
 use prometheus_client::encoding::prometheus_text;
 
 use super::*;
-use crate::pools::Pools;
-use crate::pools::tests::plan;
-use crate::range::Range;
+use nodeipam::pool::{Origin, Plan};
+use nodeipam::pools::Pools;
+use nodeipam::range::Range;
 
 fn node(name: &str, cidr: &str) -> Arc<NodeView> {
     Arc::new(NodeView {
@@ -76,7 +76,10 @@ fn a_cluster_cidr_has_the_names_and_labels_of_node_ipam_controller() {
     let cidr = Prefix::parse_masking("10.0.0.0/22").unwrap();
     let pools = Pools::new(&[Range::new(cidr, 24).unwrap()], &[]);
     let mut allocator = Allocator::new(pools);
-    allocator.follow(vec![plan(&("blue", "", "10.1.0.0/22 fd00::/64", 8))]);
+    let ranges = [("10.1.0.0/22", 24), ("fd00::/64", 120)];
+    let ranges = ranges.map(|(cidr, mask)| Range::new(cidr.parse().unwrap(), mask).unwrap());
+    let origin = Origin::ClusterCidr("blue".into());
+    allocator.follow(vec![Plan { origin, ranges: ranges.to_vec(), selector: None, closed: false }]);
     allocator.round(&[], &[node("a", ""), node("b", "")]);
     metrics.show(&allocator);
     let text = scrape(&registry);

@@ -9,8 +9,8 @@ use tracing::{debug, error, info, warn};
 use super::{FAILURES_BEFORE_EVENT, Reconciler};
 use crate::events;
 use crate::queue::End;
-use crate::registrar::{Answer, Assignment, Command, Subject};
 use crate::requests::{Ended, Outcome, Trouble};
+use nodeipam::registrar::{Answer, Assignment, Command, Subject};
 
 impl Reconciler {
     pub(super) fn conclude(&mut self, ended: Result<Ended, JoinError>) {

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::Reconciler;
 use crate::events;
-use crate::registrar::Subject;
+use nodeipam::registrar::Subject;
 
 impl Reconciler {
     /// Notes who else gives podCIDRs to Nodes that had none.
