@@ -49,6 +49,8 @@ pub enum ApplyError {
     BridgeGone,
     #[error(transparent)]
     Nft(#[from] NftError),
+    #[error(transparent)]
+    Files(#[from] cni::Error),
     #[error("a plugin has been writing to it for {} s", PLUGIN_AT_WORK.as_secs())]
     PluginAtWork,
     #[error("nft table {} is not there to guard 127.0.0.1", names::PODS_TABLE)]
@@ -66,6 +68,7 @@ impl Machine {
         match step {
             Step::Bridge(step) => self.apply_bridge(step),
             Step::Port(step) => self.apply_port(step),
+            Step::Restore(id) => Ok(self.reaper.restore(id)?),
             Step::Sysctl(setting) => self.apply_sysctl(setting),
             Step::Routes(changes) => self.apply_routes(changes),
             Step::Table(step) => self.apply_table(step),

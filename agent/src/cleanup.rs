@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use common::attachment::{Attachment, AttachmentId, Pod, pod_of_alias, read_alias};
+use common::alias::{pod_of_alias, read_alias};
+use common::attachment::{Attachment, AttachmentId, Pod};
 use common::names;
 use net::link::{Kind, Link};
 use net::route::Route;

@@ -5,6 +5,7 @@
 //! `sync` the loop.
 
 pub mod apply;
+pub mod attachments;
 pub mod before;
 pub mod bridge;
 pub mod cleanup;

@@ -88,9 +88,11 @@ impl Paths {
     }
 
     /// All folders where a change matters.
-    pub fn watched(&self) -> impl Iterator<Item = &Path> {
+    pub fn watched(&self) -> impl Iterator<Item = PathBuf> {
         let exceptions = self.exceptions.as_deref().and_then(Path::parent);
-        self.bins().chain([self.conf.as_path()]).chain(exceptions)
+        let files = [names::ATTACHMENTS, names::LEASES].map(|name| self.state.join(name));
+        let others = self.bins().chain([self.conf.as_path()]).chain(exceptions);
+        others.map(Path::to_owned).chain(files)
     }
 
     pub fn conflist(&self) -> PathBuf {

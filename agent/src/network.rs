@@ -9,6 +9,7 @@ use net::link::{Kind, Link};
 use net::nftables::Chain;
 use net::route::RouteChange;
 
+use crate::attachments;
 use crate::bridge::{self, Bridge, Held};
 use crate::firewall::{self, Table};
 use crate::hairpin::{Hairpin, deduplication};
@@ -116,7 +117,7 @@ impl Network {
     /// the bridge can't be made before it is there, and must be before it is up.
     pub fn plan(&self, observed: &Observed) -> (Vec<Step>, Vec<Step>) {
         use bridge::Step::{Create, DeleteAddress};
-        let Observed { addresses, attached, links, recorded, .. } = observed;
+        let Observed { addresses, attached, links, files, .. } = observed;
         let (deletions, replacements): (Vec<_>, Vec<_>) =
             routes::plan(&self.routes, &observed.routes)
                 .into_iter()
@@ -124,14 +125,19 @@ impl Network {
         let bridge = bridge::plan(&self.bridge, observed.bridge(), addresses, attached);
         let (before, after): (Vec<_>, Vec<_>) =
             bridge.into_iter().partition(|step| matches!(step, DeleteAddress(_) | Create(_)));
-        let ports =
-            self.has_ports.then(|| ports::plan(links, observed.bridge(), recorded, self.hairpin));
+        let cbr0 = observed.bridge();
+        let ours = if self.has_ports { links.as_slice() } else { &[] };
+        let lost = attachments::lost(ours, cbr0, files);
+        let recorded = files.recorded.iter().chain(&lost).cloned().collect();
+        let ports = ports::plan(ours, cbr0, &recorded, self.hairpin);
         let tables = firewall::plan(&self.tables, &observed.tables);
 
         let mut first = batch(deletions).into_iter().collect::<Vec<_>>();
         first.extend(before.into_iter().map(Step::Bridge));
         let mut then = after.into_iter().map(Step::Bridge).collect::<Vec<_>>();
-        then.extend(ports.into_iter().flatten().map(Step::Port));
+        // Before the tables, which are made of records.
+        then.extend(lost.into_iter().map(Step::Restore));
+        then.extend(ports.into_iter().map(Step::Port));
         then.extend(tables.into_iter().map(Step::Table));
         then.extend(batch(replacements));
         (first, then)
@@ -152,8 +158,9 @@ impl Network {
                  {name}`"
             )
         });
+        let quarrels = attachments::quarrels(&observed.links, observed.bridge());
         let held_back = self.segment.held_back().map(|held_back| held_back.to_string());
-        refused.chain(kept).chain(held_back).chain(dropping).collect()
+        refused.chain(kept).chain(quarrels).chain(held_back).chain(dropping).collect()
     }
 }
 
@@ -188,7 +195,8 @@ fn segment(config: &Config, ranges: &[Range], observed: &Observed) -> Result<Seg
     let kept = || observed.bridge().map(|link| link.mtu);
     let machine = config.mtu.or_else(smallest).or_else(kept).ok_or(Unready::NoUplink)?;
     let bridge = observed.bridge().map(|link| link.index);
-    let ours = |link: &Link| ports::owner(link).is_some_and(|id| observed.recorded.contains(&id));
+    let ours =
+        |link: &Link| ports::owner(link).is_some_and(|id| observed.files.recorded.contains(&id));
     let is_port = |link: &Link| link.master.is_some() && link.master == bridge;
     let living = observed.links.iter().filter(|link| is_port(link) || ours(link));
     Ok(Segment::of(machine, living.map(|port| port.mtu).filter(|&port| port >= least)))

@@ -10,6 +10,7 @@ use common::names;
 use net::NetError;
 use net::nft::NftError;
 
+use crate::attachments::{self, Files};
 use crate::cni_config::{Installed, takes_precedence};
 use crate::firewall::{self, Applied, Table};
 use crate::machine::{Machine, Paths, Records, Ruleset};
@@ -69,9 +70,24 @@ impl Machine {
             observed.tables.extend(text.map(|text| (table, text)));
         }
         observed.dropping = ruleset.dropping;
-        let Records { attachments, unreadable } = at(&self.paths.state, self.paths.records())?;
-        observed.recorded = attachments.iter().filter_map(|record| record.id().ok()).collect();
-        observed.attached = attachments.into_iter().flat_map(|record| record.addresses).collect();
+        let Records { attachments: records, unreadable } =
+            at(&self.paths.state, self.paths.records())?;
+        let listed = |name| {
+            let folder = self.paths.state.join(name);
+            at(&folder, file_names(&folder))
+        };
+        let leases = listed(names::LEASES)?;
+        // Last: whoever lacks one of the others by now has one.
+        let dying = listed(names::TOMBSTONES)?;
+        observed.files = Files {
+            recorded: records.iter().filter_map(|record| record.id().ok()).collect(),
+            dying: dying.iter().filter_map(|name| name.parse().ok()).collect(),
+            leased: leases.iter().filter_map(|name| name.parse().ok()).collect(),
+        };
+        let living = attachments::living(&observed.links, observed.bridge());
+        let living = living.flat_map(|(_, addresses)| addresses).collect::<Vec<_>>();
+        let recorded = records.into_iter().flat_map(|record| record.addresses);
+        observed.attached = recorded.chain(living).collect();
         observed.unreadable = unreadable;
         Ok(())
     }

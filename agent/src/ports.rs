@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use common::attachment::{AttachmentId, read_alias};
+use common::alias::read_alias;
+use common::attachment::AttachmentId;
 use common::names;
 use net::link::{Kind, Link};
 

@@ -79,6 +79,11 @@ impl Reaper {
         }
     }
 
+    /// Makes anew what is lost of the files of `id`, if it lives.
+    pub(crate) fn restore(&mut self, id: &AttachmentId) -> Result<(), cni::Error> {
+        self.removal.restore(id)
+    }
+
     fn said(
         &mut self,
         removed: Result<Vec<AttachmentId>, cni::Error>,

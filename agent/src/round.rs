@@ -133,7 +133,7 @@ impl Machine {
                     outcome.refused.extend(refused.iter().map(|error| Chain(error).to_string()));
                     refused.len() < all
                 }
-                Err(error) if matches!(step, Step::Port(_)) => {
+                Err(error) if matches!(step, Step::Port(_) | Step::Restore(_)) => {
                     outcome.refused.insert(failed(step, &error).to_string());
                     false
                 }

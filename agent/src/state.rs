@@ -17,6 +17,7 @@ use net::link::Link;
 use net::nftables::Chain;
 use net::route::{Route, RouteChange};
 
+use crate::attachments::Files;
 use crate::bridge;
 use crate::cni_config::{self, Installed, Offer};
 use crate::exceptions::Exceptions;
@@ -76,12 +77,11 @@ pub struct Observed {
     pub sysctls: sysctl::Values,
     /// The texts that are in force.
     pub tables: BTreeMap<Table, String>,
-    /// The addresses of all attachments.
+    /// The addresses of all attachments, by their records and by their links.
     pub attached: Vec<IpAddr>,
     /// What is wrong with records whose addresses are therefore missing in `attached`.
     pub unreadable: Vec<String>,
-    /// Attachments that have a record.
-    pub recorded: BTreeSet<AttachmentId>,
+    pub files: Files,
     /// Chains of others that drop what is forwarded.
     pub dropping: Vec<Chain>,
     /// What the operator's file says.
@@ -101,6 +101,8 @@ pub struct Observed {
 pub enum Step {
     Bridge(bridge::Step),
     Port(ports::Step),
+    /// Makes lost files of an attachment anew.
+    Restore(AttachmentId),
     Sysctl(Setting),
     /// All of one kind.
     Routes(Vec<RouteChange>),
@@ -199,6 +201,7 @@ impl Step {
         match self {
             Self::Bridge(step) => step.kind(),
             Self::Port(_) => "port",
+            Self::Restore(_) => "record",
             Self::Sysctl(_) => "sysctl",
             Self::Routes(_) => "route",
             Self::Table(_) => "table",
@@ -212,6 +215,7 @@ impl fmt::Display for Step {
         match self {
             Self::Bridge(step) => step.fmt(f),
             Self::Port(step) => step.fmt(f),
+            Self::Restore(id) => write!(f, "make lost record or leases of {id} anew"),
             Self::Sysctl(setting) => setting.fmt(f),
             Self::Routes(changes) => match changes.as_slice() {
                 [RouteChange::Replace(route)] => write!(f, "set route {route}"),

@@ -82,10 +82,7 @@ impl Wakers {
         Ok(Self {
             cluster,
             kernel: Kernel::subscribe()?,
-            files: Files {
-                watch: pollable(watch)?,
-                folders: paths.watched().map(Path::to_owned).collect(),
-            },
+            files: Files { watch: pollable(watch)?, folders: paths.watched().collect() },
             settings: Settings {
                 sysctl: Sysctl::at(&paths.sysctl),
                 keys: Vec::new(),

@@ -1,7 +1,7 @@
 //! One pod's attachment: its names, and its record, which the plugin writes and the agent reads.
 //!
-//! With all records in hand the agent rebuilds [`crate::names::PODS_TABLE`] after a flush; the alias
-//! of the host link says enough to rebuild a record.
+//! With all records in hand the agent rebuilds [`crate::names::PODS_TABLE`] after a flush; what a host
+//! link says of its attachment is in `alias`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -77,32 +77,7 @@ impl AttachmentId {
         });
         format!("{}{:011x}", prefix, hash >> 20)
     }
-
-    /// Whose host link carries this `alias`; none if it is no link of ours.
-    pub fn of_alias(alias: &str) -> Option<Self> {
-        read_alias(alias).map(|(id, _)| id)
-    }
 }
-
-/// What the alias of a host link says: whose it is, and the addresses.
-pub fn read_alias(alias: &str) -> Option<(AttachmentId, Vec<IpAddr>)> {
-    let mut words = alias.strip_prefix(ALIAS_PREFIX)?.split(' ');
-    let id = words.next()?.parse().ok()?;
-    Some((id, words.filter_map(|word| word.parse().ok()).collect()))
-}
-
-/// The pod that the alias of a host link names, where there was room for it; its UID is in no alias.
-pub fn pod_of_alias(alias: &str) -> Option<Pod> {
-    let mut words = alias.strip_prefix(ALIAS_PREFIX)?.split(' ').skip(1);
-    let (namespace, name) = words.find_map(|word| word.split_once('/'))?;
-    Some(Pod { namespace: namespace.to_owned(), name: name.to_owned(), uid: String::new() })
-}
-
-/// `IFALIASZ` without the final NUL (linux/if.h).
-const ALIAS_MAX: usize = 255;
-
-/// Begins the alias of each host link.
-const ALIAS_PREFIX: &str = "kubenet ";
 
 impl FromStr for AttachmentId {
     type Err = NameError;
@@ -133,6 +108,17 @@ pub fn check_ifname(text: &str) -> Result<(), NameError> {
         && !matches!(text, "." | "..")
         && !text.contains(refused);
     if valid { Ok(()) } else { Err(NameError::Ifname(text.to_owned())) }
+}
+
+/// A pod's MAC address where none is asked for: of its IPv4 address, if it has one.
+pub fn mac_of(addresses: &[IpAddr]) -> [u8; 6] {
+    let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
+    first.map_or([0; 6], |&address| mac(address))
+}
+
+/// As the kernel prints it.
+pub(crate) fn mac_text([first, rest @ ..]: [u8; 6]) -> String {
+    rest.iter().fold(format!("{first:02x}"), |text, byte| format!("{text}:{byte:02x}"))
 }
 
 /// kubenet's rule for a MAC address: 0a:58 (locally administered) and four bytes of the IP address.
@@ -207,21 +193,6 @@ impl Attachment {
     /// For a record that was not written by us: its names could lead out of a directory.
     pub fn id(&self) -> Result<AttachmentId, NameError> {
         AttachmentId::new(&self.container_id, &self.ifname)
-    }
-
-    /// What the host link's alias says: `kubenet CONTAINERID@IFNAME ADDRESS ADDRESS NAMESPACE/POD`,
-    /// where the pod fits the kernel's 255 bytes (`IFALIASZ`) too.
-    pub fn alias(&self) -> String {
-        let mut alias = format!("{ALIAS_PREFIX}{}@{}", self.container_id, self.ifname);
-        for address in &self.addresses {
-            alias.push(' ');
-            alias.push_str(&address.to_string());
-        }
-        let pod = self.pod.as_ref().map(|pod| format!(" {pod}")).unwrap_or_default();
-        if alias.len() + pod.len() <= ALIAS_MAX {
-            alias.push_str(&pod);
-        }
-        alias
     }
 }
 
@@ -299,48 +270,6 @@ mod tests {
         };
         check("c@eth0", "vethd63491b1f0b");
         check("c@eth1", "vethd63490b1f0b");
-    }
-
-    #[test]
-    fn the_longest_alias_fits_the_kernel_and_names_its_attachment() {
-        let id = AttachmentId::new(&"c".repeat(CONTAINER_ID_MAX), "fifteen-letters").unwrap();
-        let record = Attachment {
-            container_id: id.container_id().to_owned(),
-            ifname: id.ifname().to_owned(),
-            bridge: "cbr0".to_owned(),
-            host_link: id.host_link(),
-            mac: "0a:58:ff:ff:ff:fe".to_owned(),
-            addresses: vec![
-                "255.255.255.254".parse().unwrap(),
-                "fd00:1111:2222:3333:4444:5555:6666:7777".parse().unwrap(),
-            ],
-            netns_inode: 1,
-            ..Attachment::default()
-        };
-        assert!(record.alias().len() <= 255 && record.alias().ends_with(":7777"));
-        assert_eq!(AttachmentId::of_alias(&record.alias()), Some(id.clone()));
-        assert_eq!(read_alias(&record.alias()), Some((id, record.addresses)));
-        assert_eq!(AttachmentId::of_alias("somebody else's"), None);
-    }
-
-    #[test]
-    fn an_alias_names_the_pod_where_there_is_room() {
-        let pod =
-            |name: &str| Pod { namespace: "ns".into(), name: name.into(), uid: String::new() };
-        let record = |name: &str| Attachment {
-            container_id: "c".into(),
-            ifname: "eth0".into(),
-            addresses: vec!["10.0.0.2".parse().unwrap()],
-            pod: Some(pod(name)),
-            ..Attachment::default()
-        };
-        assert_eq!(record("web-0").alias(), "kubenet c@eth0 10.0.0.2 ns/web-0");
-        let addresses = read_alias(&record("10.0.0.3").alias()).unwrap().1;
-        assert_eq!(addresses, record("").addresses);
-        assert_eq!(record(&"p".repeat(250)).alias(), "kubenet c@eth0 10.0.0.2");
-        assert_eq!(pod_of_alias("kubenet c@eth0 10.0.0.2 fd00::2 ns/web-0"), Some(pod("web-0")));
-        assert_eq!(pod_of_alias("kubenet c@a/b 10.0.0.2"), None);
-        assert_eq!(pod_of_alias("somebody's ns/web-0"), None);
     }
 
     #[test]

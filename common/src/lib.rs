@@ -4,6 +4,7 @@
 //! What two programs must agree on stands here: names, prefixes, the conflist that the agent
 //! writes and the plugin reads, the attachment's record that the plugin writes and the agent reads.
 
+pub mod alias;
 pub mod attachment;
 pub mod bandwidth;
 pub mod conflist;

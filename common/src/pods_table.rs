@@ -3,10 +3,10 @@
 //! The plugin adds and deletes them one by one over nfnetlink, the agent renders those of all records
 //! after a flush: both ask here, so they can't disagree. The chains that look them up are the agent's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::attachment::{Attachment, Protocol};
+use crate::attachment::{Attachment, HostPort, Protocol};
 use crate::{Family, PerFamily};
 
 /// Maps `protocol . host port : address . port`: a host port on any address of the machine.
@@ -67,6 +67,36 @@ pub fn elements(attachment: &Attachment) -> Vec<Element> {
     elements
 }
 
+/// The host ports of an attachment with these `addresses`, of whose elements it has all: what
+/// [`elements`] makes of them are the same again.
+pub fn host_ports(addresses: &[IpAddr], elements: &[Element]) -> Vec<HostPort> {
+    let ports = elements.iter().filter_map(|element| {
+        let (key, data) = (&element.key[..], &element.data[..]);
+        let [Field::Address(pod), Field::Port(container_port)] = *data else { return None };
+        let anywhere = Family::from(pod).address(0);
+        let (host_ip, protocol, host_port) = match *key {
+            [Field::Protocol(protocol), Field::Port(port)] => (anywhere, protocol, port),
+            [Field::Address(at), Field::Protocol(protocol), Field::Port(port)] => {
+                (at, protocol, port)
+            }
+            _ => return None,
+        };
+        let port = HostPort { protocol, host_ip: Some(host_ip), host_port, container_port };
+        addresses.contains(&pod).then_some(port)
+    });
+    let of_each = ports.collect::<BTreeSet<_>>();
+    // One that names no address has an element for each family of the pod.
+    let whole = of_each.iter().map(|&port| {
+        let everywhere = addresses.iter().all(|&pod| {
+            let host_ip = Some(Family::from(pod).address(0));
+            of_each.contains(&HostPort { host_ip, ..port })
+        });
+        let anywhere = port.host_ip.is_some_and(|ip| ip.is_unspecified());
+        if anywhere && everywhere { HostPort { host_ip: None, ..port } } else { port }
+    });
+    whole.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
 /// The elements of all `attachments`, no two with one key: nft refuses a table that has such.
 ///
 /// Records of one host port are left where an ADD or DEL was killed. The one that is pending gives way,
@@ -90,7 +120,6 @@ pub fn elements_of_all(attachments: &[Attachment]) -> Vec<Element> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attachment::HostPort;
 
     fn text(element: &Element) -> String {
         let fields = |fields: &[Field]| {
@@ -151,6 +180,58 @@ mod tests {
             Some("::"),
             &["hostports6 tcp . 8080 : fd00::5 . 80", "hairpin6 fd00::5 . fd00::5 : "],
         );
+    }
+
+    /// `ports` as `HOST_IP PORT`, and what they are once their elements are all that is known of them.
+    #[track_caller]
+    fn check_back(addresses: &[&str], ports: &[(&str, u16)], expected: &[(&str, u16)]) {
+        let port = |&(host_ip, host_port): &(&str, u16)| HostPort {
+            protocol: Protocol::Udp,
+            host_ip: host_ip.parse().ok(),
+            host_port,
+            container_port: 53,
+        };
+        let mut attachment = Attachment {
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            host_ports: ports.iter().map(port).collect(),
+            ..Attachment::default()
+        };
+        let before = elements(&attachment);
+        attachment.host_ports = host_ports(&attachment.addresses, &before);
+        assert_eq!(attachment.host_ports, expected.iter().map(port).collect::<Vec<_>>());
+        let mut after = elements(&attachment);
+        assert!(after.len() == before.len(), "{after:?}");
+        after.retain(|element| !before.contains(element));
+        assert_eq!(after, []);
+    }
+
+    #[test]
+    fn host_ports_are_read_back_from_their_elements() {
+        let both = ["10.0.0.5", "fd00::5"];
+        check_back(&both, &[], &[]);
+        check_back(&both, &[("", 80), ("", 81)], &[("", 80), ("", 81)]);
+        check_back(&both, &[("0.0.0.0", 80)], &[("0.0.0.0", 80)]);
+        check_back(&both, &[("::", 80), ("", 81)], &[("", 81), ("::", 80)]);
+        check_back(&both, &[("0.0.0.0", 80), ("::", 80)], &[("", 80)]);
+        check_back(&["10.0.0.5"], &[("0.0.0.0", 80)], &[("", 80)]);
+        check_back(&["fd00::5"], &[("", 80), ("192.0.2.1", 80)], &[("", 80)]);
+        let named = [("192.0.2.1", 80), ("2001:db8::1", 80)];
+        check_back(&both, &named, &named);
+    }
+
+    #[test]
+    fn elements_of_others_are_no_host_ports_of_this_one() {
+        let other = Attachment {
+            addresses: vec!["10.0.0.6".parse().unwrap()],
+            host_ports: vec![HostPort {
+                protocol: Protocol::Tcp,
+                host_ip: None,
+                host_port: 80,
+                container_port: 80,
+            }],
+            ..Attachment::default()
+        };
+        assert_eq!(host_ports(&["10.0.0.5".parse().unwrap()], &elements(&other)), []);
     }
 
     /// Of attachments `(id, pending, address, host ports)`.

@@ -11,6 +11,7 @@ mod exec;
 mod hostports;
 mod kernel;
 mod ranges;
+mod recovery;
 mod removal;
 mod request;
 mod spec;

@@ -15,12 +15,13 @@ use net::link::Link;
 use crate::error::Error;
 use crate::kernel::Kernel;
 use crate::state::{Claim, State};
-use crate::{hostports, veth};
+use crate::{hostports, recovery, veth};
 
 /// So many at once: each holds a file open.
 const BATCH: usize = 256;
 
-/// The agent's part: completes DELs, and removes what nobody has called DEL for.
+/// The agent's part: completes DELs, removes what nobody has called DEL for, and keeps the files of the
+/// rest.
 #[derive(Debug)]
 pub struct Reaper {
     kernel: Kernel,
@@ -42,6 +43,11 @@ impl Reaper {
     /// is at; returns what it removed.
     pub fn remove_dead(&mut self, links: &[Link]) -> Result<Vec<AttachmentId>, Error> {
         remove_dead(&mut self.kernel, &self.state, links)
+    }
+
+    /// Makes anew what is lost of the files of `id`, if it lives and nobody is at it.
+    pub fn restore(&mut self, id: &AttachmentId) -> Result<(), Error> {
+        recovery::restore(&mut self.kernel, &self.state, id)
     }
 }
 

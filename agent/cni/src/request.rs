@@ -266,7 +266,8 @@ fn object(previous: Option<Value>) -> Result<Option<Value>, Error> {
     }
 }
 
-/// The attachments that GC must keep (CNI spec 1.1, section 2, "GC").
+/// The attachments that GC must keep (CNI spec 1.1, section 2, "GC"); libcni and the first text of that
+/// specification have a second name for them (containernetworking/cni#1101).
 fn valid_attachments(conf: &mut Conf) -> Result<BTreeSet<AttachmentId>, Error> {
     #[derive(Deserialize)]
     struct Named {
@@ -275,9 +276,11 @@ fn valid_attachments(conf: &mut Conf) -> Result<BTreeSet<AttachmentId>, Error> {
         ifname: String,
     }
     const KEY: &str = "cni.dev/valid-attachments";
+    const OTHER_KEY: &str = "cni.dev/attachments";
     let refused = |why: String| Error::Config(vec![format!("{KEY}: {why}")]);
+    let list = conf.remove(KEY).or_else(|| conf.remove(OTHER_KEY));
     // Without the list everything would go.
-    let list = conf.remove(KEY).ok_or_else(|| refused("it is missing".to_owned()))?;
+    let list = list.ok_or_else(|| refused("it is missing".to_owned()))?;
     let list =
         Option::<Vec<Named>>::deserialize(list).map_err(|error| refused(error.to_string()))?;
     // libcni writes an empty list as null.

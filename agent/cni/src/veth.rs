@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use common::alias::read_alias;
 use common::attachment::{self, Attachment, AttachmentId};
 use common::conflist::Range;
 use common::{PerFamily, names};
@@ -45,8 +46,7 @@ pub(crate) struct Plan<'a> {
 
 /// The container end's MAC address: of its IPv4 address, if it has one.
 pub(crate) fn container_mac(addresses: &[IpAddr]) -> Mac {
-    let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
-    Mac(first.map_or([0; 6], |&address| attachment::mac(address)))
+    Mac(attachment::mac_of(addresses))
 }
 
 /// The host end's: the same with 59 for 58, so that both are unique on the segment.
@@ -175,7 +175,7 @@ pub(crate) fn is_of(link: &Link, id: &AttachmentId) -> bool {
 /// All attachments that live, as their host ends tell.
 pub(crate) fn living(host: &mut Netlink) -> Result<Vec<(AttachmentId, Vec<IpAddr>)>, NetError> {
     let links = host.links()?.into_iter().filter(|link| link.kind == Kind::Veth);
-    Ok(links.filter_map(|link| attachment::read_alias(&link.alias?)).collect())
+    Ok(links.filter_map(|link| read_alias(&link.alias?)).collect())
 }
 
 /// The link that limits what the pod of `id` sends; unlike the pair it outlives the namespace.

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use common::attachment::{Attachment, AttachmentId, pod_of_alias, read_alias};
+use common::alias::{pod_of_alias, read_alias};
+use common::attachment::{Attachment, AttachmentId};
 use jiff::{SignedDuration, Timestamp};
 use net::holders::Holders;
 use net::link::{Kind, Link};

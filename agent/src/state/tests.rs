@@ -63,6 +63,10 @@ impl Observed {
         match step {
             Step::Bridge(step) => self.take_bridge(step),
             Step::Port(step) => self.take_port(step),
+            Step::Restore(id) => {
+                self.files.recorded.insert(id.clone());
+                self.files.leased.insert("10.244.1.5".parse().unwrap());
+            }
             Step::Sysctl(setting) => {
                 self.sysctls.insert(setting.key.clone(), setting.value.to_owned());
             }
@@ -156,7 +160,7 @@ fn rank(step: &Step) -> u8 {
         Step::Sysctl(setting) if loopback::wants_guard(setting) => 8,
         Step::Sysctl(_) => 3,
         Step::Bridge(_) => 4,
-        Step::Port(_) => 5,
+        Step::Port(_) | Step::Restore(_) => 5,
         Step::Table(_) => 6,
         Step::Routes(_) => 7,
         Step::Runtime(cni_config::Step::InstallPlugin(_) | cni_config::Step::Init(_)) => 9,
@@ -290,6 +294,7 @@ prop_compose! {
         routes in subsequence(&ROUTES[..], 0..=ROUTES.len()),
         attached in subsequence(&["10.244.66.5", "10.244.1.5", "fd00:0:0:1::5"][..], 0..=3),
         port in select(&["", "1400 up", "1450 hairpin master=7", "1450 up promiscuous master=3"][..]),
+        lost in any::<bool>(),
         values in prop::collection::vec(select(&["", "0", "1", "2"][..]), 4),
         tables in select(&["", "old"][..]),
         conflist in select(&[None, Some(""), Some("{}")][..]),
@@ -311,7 +316,11 @@ prop_compose! {
             let mut port = link(9, &format!("{}:veth {port}", id.host_link()));
             port.alias = Some("kubenet c1@eth0 10.244.1.5".to_owned());
             machine.links.push(port);
-            machine.recorded = [id].into();
+            // What is no port of cbr0 and has no files is nobody's.
+            if !lost || cbr0.is_empty() {
+                machine.files.recorded = [id].into();
+                machine.files.leased = ["10.244.1.5".parse().unwrap()].into();
+            }
         }
         let keys = machine.sysctls.keys().cloned().collect::<Vec<_>>();
         for (key, value) in keys.into_iter().zip(values) {

@@ -255,8 +255,10 @@ impl Pod {
             netns_inode: netns.inode().unwrap(),
             ..Attachment::default()
         };
+        let owner = format!("{}\r\n{}", id.container_id(), id.ifname());
         for (path, text) in [
-            (machine.paths.claim(&id), String::new()),
+            (machine.paths.claim(&id), owner.clone()),
+            (machine.paths.state.join(names::LEASES).join(address), owner),
             (machine.paths.record(&id), serde_json::to_string(&record).unwrap()),
         ] {
             fs::create_dir_all(path.parent().unwrap()).unwrap();

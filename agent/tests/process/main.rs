@@ -5,6 +5,7 @@
 mod cleanup;
 mod lab;
 mod reaper;
+mod records;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

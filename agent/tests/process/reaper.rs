@@ -16,15 +16,24 @@ use tempfile::TempDir;
 use crate::lab::{Agent, DEADLINE, machine};
 
 /// A machine with an agent that knows its Node.
-struct Host {
+pub(crate) struct Host {
     netns: Netns,
     netlink: Netlink,
     files: TempDir,
     agent: Agent,
 }
 
+/// What a runtime says besides the verb and whose container it is.
+pub(crate) struct Said<'a> {
+    /// `runtimeConfig`
+    pub(crate) asked: Value,
+    pub(crate) args: &'a str,
+    /// `prevResult`
+    pub(crate) previous: Value,
+}
+
 impl Host {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (netns, files) = machine();
         fs::create_dir(files.path().join("state")).unwrap();
         let me = json!([{
@@ -40,26 +49,45 @@ impl Host {
         Self { netns, netlink, files, agent }
     }
 
-    fn state(&self, name: &str) -> PathBuf {
+    /// Does `work` while the agent is stopped.
+    pub(crate) fn stopped(&self, work: impl FnOnce()) {
+        self.agent.signal(Signal::SIGSTOP);
+        work();
+        self.agent.signal(Signal::SIGCONT);
+    }
+
+    #[track_caller]
+    pub(crate) fn says(&self, text: &str) {
+        self.agent.says(text);
+    }
+
+    pub(crate) fn state(&self, name: &str) -> PathBuf {
         self.files.path().join("state").join(name)
     }
 
-    /// Calls the plugin, with a host port, as a runtime does by the configuration that the agent wrote.
+    /// Calls the plugin, with a host port.
     fn call(&self, verb: &str, id: &str, pod: &Netns) -> Answer {
+        let mapping = json!({ "hostPort": 8080, "containerPort": 80, "protocol": "tcp" });
+        let asked = json!({ "portMappings": [mapping] });
+        self.call_with(verb, id, pod, &Said { asked, args: "", previous: Value::Null })
+    }
+
+    /// Calls the plugin as a runtime does by the configuration that the agent wrote.
+    pub(crate) fn call_with(&self, verb: &str, id: &str, pod: &Netns, said: &Said<'_>) -> Answer {
         let list = fs::read(self.files.path().join("conf").join(names::CONFLIST)).unwrap();
         let list = serde_json::from_slice::<Value>(&list).unwrap();
         let mut conf = list["plugins"][0].clone();
         conf["cniVersion"] = json!("1.0.0");
         conf["name"] = list["name"].clone();
-        let mapping = json!({ "hostPort": 8080, "containerPort": 80, "protocol": "tcp" });
-        conf["runtimeConfig"] = json!({ "portMappings": [mapping] });
+        conf["runtimeConfig"] = said.asked.clone();
+        conf["prevResult"] = said.previous.clone();
         let path = format!("/proc/{}/fd/{}", std::process::id(), pod.as_fd().as_raw_fd());
         let environment = Environment {
             command: Some(verb.into()),
             container_id: Some(id.into()),
             netns: Some(path.into()),
             ifname: Some("eth0".into()),
-            args: None,
+            args: Some(said.args.into()),
         };
         let stdin = conf.to_string();
         let call = || cni::answer(Plugin::Kubenet, &environment, stdin.as_bytes());
@@ -80,7 +108,8 @@ impl Host {
     /// What there is of pods: links, files, and elements.
     fn traces(&mut self) -> Vec<String> {
         let links = self.netlink.links().unwrap().into_iter().map(|link| link.name);
-        let mut traces = links.filter(|name| name.starts_with("veth")).collect::<Vec<_>>();
+        let ours = |name: &String| name.starts_with("veth") || name.starts_with("ifb");
+        let mut traces = links.filter(ours).collect::<Vec<_>>();
         for name in [names::CLAIMS, names::LEASES, names::ATTACHMENTS, names::TOMBSTONES] {
             let entries = self.state(name).read_dir().into_iter().flatten();
             let files = entries.map(|entry| entry.unwrap().file_name());
@@ -98,20 +127,25 @@ impl Host {
     }
 
     #[track_caller]
-    fn await_nothing(&mut self) {
-        let deadline = Instant::now() + DEADLINE;
-        loop {
+    pub(crate) fn await_nothing(&mut self) {
+        until(|| {
             let traces = self.traces();
-            if traces.is_empty() {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{traces:#?}");
-            std::thread::yield_now();
-        }
+            if traces.is_empty() { Ok(()) } else { Err(format!("{traces:#?}")) }
+        });
     }
 }
 
-fn pod() -> Netns {
+/// Waits until it says yes.
+#[track_caller]
+pub(crate) fn until(mut condition: impl FnMut() -> Result<(), String>) {
+    let deadline = Instant::now() + DEADLINE;
+    while let Err(why) = condition() {
+        assert!(Instant::now() < deadline, "{why}");
+        std::thread::yield_now();
+    }
+}
+
+pub(crate) fn pod() -> Netns {
     Netns::unnamed().unwrap()
 }
 

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::slice;
 
-use common::attachment::{Attachment, AttachmentId, pod_of_alias};
+use common::attachment::{Attachment, AttachmentId};
 use common::bandwidth::{Bandwidth, Limit};
 use net::link::{Hairpin, Link};
 use serde_json::Value;
@@ -152,15 +152,18 @@ impl Machine {
         Ok(address)
     }
 
-    /// By its record, or where that was lost by its host link's alias.
     fn holder(&mut self, id: AttachmentId) -> Result<Holder, Error> {
-        let pod = if let Some(record) = self.state.record(&id)? {
-            record.pod
-        } else {
-            let link = veth::find(&mut self.kernel.links, &id)?;
-            link.and_then(|link| pod_of_alias(&link.alias?))
-        };
+        let pod = self.known(&id)?.and_then(|record| record.pod);
         Ok(Holder { id, pod })
+    }
+
+    /// By its record, or where that was lost by its host link's alias.
+    fn known(&mut self, id: &AttachmentId) -> Result<Option<Attachment>, Error> {
+        if let Some(record) = self.state.record(id)? {
+            return Ok(Some(record));
+        }
+        let link = veth::find(&mut self.kernel.links, id)?;
+        Ok(link.and_then(|link| Attachment::of_alias(&link.alias?)))
     }
 
     /// Refuses a MAC address that the bridge or another living attachment has, of whoever comes second.
@@ -171,7 +174,7 @@ impl Machine {
             return Err(Error::Config(vec![format!("mac: {} has {}", record.bridge, record.mac)]));
         }
         for id in self.state.ids()? {
-            let Some(other) = self.state.record(&id)? else { continue };
+            let Some(other) = self.known(&id)? else { continue };
             let own = (&record.container_id, &record.ifname);
             let is_own = (&other.container_id, &other.ifname) == own;
             if other.mac == record.mac

@@ -227,6 +227,16 @@ fn gc_keeps_what_is_listed() {
     );
 }
 
+#[test]
+fn the_list_of_what_gc_keeps_has_two_names() {
+    let conf =
+        changed(&json!({ "cni.dev/attachments": [{ "containerID": "c1", "ifname": "eth0" }] }));
+    let Request::Gc { valid, .. } = Request::parse(Call::Gc, conf).unwrap() else {
+        panic!("no GC")
+    };
+    assert_eq!(valid, ["c1@eth0".parse().unwrap()].into());
+}
+
 #[track_caller]
 fn ports(mappings: &Value) -> Result<Vec<String>, Error> {
     let conf = changed(&json!({ "runtimeConfig": { "portMappings": mappings } }));

@@ -88,9 +88,17 @@ impl State {
         Ok(taken.then(|| Claim { file, id: id.clone() }))
     }
 
+    /// Locks the claim of `id`, which is made where it is missing, unless an ADD or DEL of it is in flight.
+    pub(crate) fn free_claim(&self, id: &AttachmentId) -> Result<Option<Claim>, Error> {
+        match self.idle_claim(id)? {
+            None if !self.claim_path(id).exists() => self.claim(id).map(|(claim, _)| Some(claim)),
+            idle => Ok(idle),
+        }
+    }
+
     /// Makes claims and leases of attachments that live, and the directory visible with the last.
     ///
-    /// Their records stay lost: host ports are in no alias.
+    /// Their records stay lost: to make them anew is the agent's, see `recovery`.
     pub(super) fn restore(&self, living: &[(AttachmentId, Vec<IpAddr>)]) -> Result<(), Error> {
         let (new, leases) = (self.path(LEASES_NEW), self.path(names::LEASES));
         let what = || format!("restore {}", leases.display());

@@ -11,7 +11,8 @@ use net::link::LinkChange;
 use net::sysctl::Sysctl;
 use serde_json::{Value, json};
 
-use crate::lab::{Host, IPV4, IPV6, Outcome, call, path, pod, round_trip};
+use crate::hostports::{make_table, mapping};
+use crate::lab::{Host, IPV4, IPV6, Outcome, call, command, path, pod, round_trip};
 
 /// Duplicate address detection takes a second, and so does the repetition of a lost solicitation.
 const AT_ONCE: Duration = Duration::from_millis(500);
@@ -51,8 +52,9 @@ fn a_pod_has_what_the_result_says() {
     let result = host.add("c1", &pod).result();
     let link = host.host_link("c1").unwrap();
     assert_eq!((link.up, link.hairpin, link.mtu), (true, Some(true), 1450));
-    let alias = "kubenet c1@eth0 10.244.1.2 fd00:10:244:1::2";
-    assert_eq!(link.alias.as_deref(), Some(alias));
+    let inode = pod.inode().unwrap();
+    let alias = format!("kubenet c1@eth0 10.244.1.2 fd00:10:244:1::2 net:[{inode}]");
+    assert_eq!(link.alias, Some(alias));
     let mut inside = pod.run(Netlink::open).unwrap().unwrap();
     let eth0 = inside.link("eth0").unwrap().unwrap();
     assert_eq!((eth0.up, eth0.mtu), (true, 1450));
@@ -262,6 +264,32 @@ fn a_bridge_that_is_not_ready_means_later() {
     later(&host, &["cbr0 is down"]);
     host.netlink.delete_link(cbr0).unwrap();
     later(&host, &["cbr0 is missing"]);
+    assert_eq!(host.traces(), [""; 0]);
+}
+
+#[test]
+fn one_program_does_it_all() {
+    let mut host = Host::new(&[IPV4, IPV6]);
+    make_table(&host);
+    let pod = pod();
+    host.conf["runtimeConfig"] = json!({
+        "portMappings": [mapping(8080, 80, "udp", "")],
+        "bandwidth": { "ingressRate": 8_000_000, "egressRate": 8_000_000 },
+    });
+    for verb in ["ADD", "DEL"] {
+        let trace = host.file("strace");
+        let mut strace = command("strace".as_ref());
+        strace.args(["-f", "-qq", "-e", "trace=execve,fork,vfork,clone,clone3", "-o"]).arg(&trace);
+        let call = call(verb, "c1", Some(&pod));
+        strace.arg(call.program);
+        let outcome = Outcome::of(host.execute(strace, &call, host.conf.to_string().as_bytes()));
+        assert!(outcome.success, "{outcome:?}");
+        let text = fs::read_to_string(trace).unwrap();
+        assert_eq!(text.matches("execve(").count(), 1, "{text}");
+        let is_process = |line: &&str| line.contains("fork(") || line.contains("clone");
+        let processes = text.lines().filter(is_process);
+        assert!(processes.clone().all(|line| line.contains("CLONE_THREAD")), "{text}");
+    }
     assert_eq!(host.traces(), [""; 0]);
 }
 

@@ -30,8 +30,9 @@ fn record_and_link_say_whose_pod_it_is() {
     let record: Attachment = serde_json::from_slice(&record).unwrap();
     let expected = Pod { namespace: "default".into(), name: "web-0".into(), uid: "4f6a".into() };
     assert_eq!(record.pod, Some(expected));
-    let alias = host.host_link("c1").unwrap().alias;
-    assert_eq!(alias.as_deref(), Some("kubenet c1@eth0 10.244.1.2 default/web-0"));
+    let alias = host.host_link("c1").unwrap().alias.unwrap();
+    let inode = pod.inode().unwrap();
+    assert_eq!(alias, format!("kubenet c1@eth0 10.244.1.2 net:[{inode}] default/web-0"));
     host.del("c1").succeeded();
     assert_eq!(host.traces(), [""; 0]);
 }
