@@ -1,10 +1,10 @@
 //! Each thing that somebody can break, twenty times on a real kernel: it is put right, or named where
 //! it is not ours to put right, within a second.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use net::link::{LinkChange, Master};
@@ -19,8 +19,8 @@ const TIMES: usize = 20;
 
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// So many of the looks at one thing may take longer.
-const LATE: usize = 3;
+/// A busy machine, on which so many looks like the loop's own take longer, has their time.
+const LOOKS: u32 = 16;
 
 /// What the agent keeps right, without what the kernel numbers anew.
 fn state(observed: &Observed) -> String {
@@ -33,9 +33,10 @@ fn state(observed: &Observed) -> String {
         .map(|port| (&port.name, port.up, port.promiscuous, port.hairpin, port.master == index));
     let routes = observed.routes.iter().filter(|r| r.protocol == names::ROUTE_PROTOCOL);
     format!(
-        "{:?} {addresses:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        "{:?} {addresses:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         bridge.map(|link| (link.mac, link.mtu, link.up, link.promiscuous)),
         ports.collect::<Vec<_>>(),
+        observed.files,
         routes.collect::<Vec<_>>(),
         observed.sysctls,
         observed.tables,
@@ -58,7 +59,7 @@ fn beside_the_loop(lab: &Lab, scenario: impl AsyncFnOnce(&mut Machine, &Seen) + 
         nodes.send_replace(Some(Arc::new(lab.nodes.clone())));
         until(&mut verdicts, Ok(())).await;
         let mut machine = Machine::open(lab.paths()).unwrap();
-        scenario(&mut machine, &Seen { verdicts, registry, late: AtomicUsize::new(0) }).await;
+        scenario(&mut machine, &Seen { verdicts, registry, took: Cell::default() }).await;
     });
     metrics_of(&seen)
 }
@@ -67,7 +68,8 @@ fn beside_the_loop(lab: &Lab, scenario: impl AsyncFnOnce(&mut Machine, &Seen) + 
 struct Seen {
     verdicts: watch::Receiver<Option<Verdict>>,
     registry: Arc<Registry>,
-    late: AtomicUsize,
+    /// How long the last look of the test's own took.
+    took: Cell<Duration>,
 }
 
 impl Seen {
@@ -79,20 +81,26 @@ impl Seen {
         self.count("kubenet_agent_sync_duration_seconds_count ")
     }
 
-    /// Looks every millisecond until `there`, and returns how long that took.
-    ///
-    /// On a machine with other work to do a few of many may be late, none by far.
+    /// Looks at the machine as the loop does.
+    fn look(&self, machine: &mut Machine) -> String {
+        let start = Instant::now();
+        let observed = machine.observe(&Mode::KUBENET).unwrap();
+        self.took.set(start.elapsed());
+        state(&observed)
+    }
+
+    /// Asks every millisecond until `there`, and returns how long that took.
     async fn in_time(&self, what: &str, mut there: impl FnMut() -> bool) -> Duration {
         let start = Instant::now();
         while !there() {
             assert!(start.elapsed() < DEADLINE, "{what}");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let took = start.elapsed();
-        if took > LIMIT {
-            let late = self.late.fetch_add(1, Ordering::Relaxed) + 1;
-            assert!(late <= LATE, "{what}: late {late} times, now after {took:?}");
-        }
+        let (took, look) = (start.elapsed(), self.took.get());
+        assert!(
+            took <= LIMIT.max(LOOKS * look),
+            "{what}: after {took:?}, where a look takes {look:?}"
+        );
         took
     }
 
@@ -115,12 +123,11 @@ fn check(what: &str, kind: &str, break_it: impl Fn(&mut Netlink, &Path) + Send +
     let files = lab.path("");
     beside_the_loop(&lab, async |machine, seen| {
         let _pod = Pod::attach(machine, "c1@eth0", "10.244.1.5");
-        let before = state(&machine.observe(&Mode::KUBENET).unwrap());
+        let before = seen.look(machine);
         let mut times = Vec::new();
         for _ in 0..TIMES {
             break_it(&mut machine.netlink, &files);
-            let mended = || state(&machine.observe(&Mode::KUBENET).unwrap()) == before;
-            times.push(seen.in_time(what, mended).await);
+            times.push(seen.in_time(what, || seen.look(machine) == before).await);
             // The machine is at peace again, and the loop asleep.
             seen.in_time("it is not counted", || seen.repairs(kind) >= times.len()).await;
             let rounds = seen.rounds();
@@ -192,6 +199,16 @@ fn ports_are_repaired() {
 }
 
 #[test]
+fn files_of_pods_are_repaired() {
+    let record = "state/attachments/c1@eth0";
+    check("record gone", "record", move |_, files| fs::remove_file(files.join(record)).unwrap());
+    check("record spoilt", "record", move |_, files| fs::write(files.join(record), "{").unwrap());
+    check("lease gone", "record", |_, files| {
+        fs::remove_file(files.join("state/leases/10.244.1.5")).unwrap();
+    });
+}
+
+#[test]
 fn routes_are_repaired() {
     let ours = |netlink: &mut Netlink| {
         let routes = netlink.routes().unwrap();
@@ -249,10 +266,11 @@ fn files_are_repaired() {
 fn a_config_that_comes_before_ours_is_named_and_pods_are_kept_away() {
     let lab = Lab::new();
     let other = lab.path("conf/05-other.conflist");
-    beside_the_loop(&lab, async |_, seen| {
+    beside_the_loop(&lab, async |machine, seen| {
         let is = |expected: &Verdict| seen.verdicts.borrow().as_ref() == Some(expected);
         let shadowed = Err(Unready::Shadowed("05-other.conflist".to_owned()));
         for _ in 0..TIMES {
+            seen.look(machine);
             fs::write(&other, r#"{"name": "other", "plugins": [{"type": "bridge"}]}"#).unwrap();
             seen.in_time("it is not named", || is(&shadowed)).await;
             fs::remove_file(&other).unwrap();
@@ -264,11 +282,12 @@ fn a_config_that_comes_before_ours_is_named_and_pods_are_kept_away() {
 #[test]
 fn a_forward_policy_of_others_that_drops_is_named() {
     let lab = Lab::new();
-    beside_the_loop(&lab, async |_, seen| {
+    beside_the_loop(&lab, async |machine, seen| {
         let complaints = |count: usize| {
             metrics_of(&seen.registry).contains(&format!("\nkubenet_agent_complaints {count}\n"))
         };
         for _ in 0..TIMES {
+            seen.look(machine);
             let chain = "{ type filter hook forward priority 0; policy drop; }";
             nft::apply(&format!("table ip filter {{ chain FORWARD {chain}; }}")).unwrap();
             seen.in_time("it is not named", || complaints(2)).await;
@@ -281,19 +300,31 @@ fn a_forward_policy_of_others_that_drops_is_named() {
 #[test]
 fn who_never_gives_up_is_answered_ever_more_slowly() {
     let lab = Lab::new();
-    let metrics = beside_the_loop(&lab, async |_, _| {
-        let start = Instant::now();
+    beside_the_loop(&lab, async |_, seen| {
         let forward = Path::new("/proc/sys/net/ipv4/ip_forward");
-        let mut repairs = 0;
-        // Somebody writes it again as soon as it is repaired.
-        while start.elapsed() < 6 * LIMIT {
-            if fs::read_to_string(forward).unwrap() == "1\n" {
-                fs::write(forward, "0").unwrap();
-                repairs += 1;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        let undo = async || {
+            let repairs = seen.repairs("sysctl");
+            fs::write(forward, "0").unwrap();
+            let repaired = async {
+                while seen.repairs("sysctl") == repairs {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            tokio::time::timeout(DEADLINE, repaired).await.unwrap();
+        };
+        let is_quarrel = || seen.count("kubenet_agent_repair_loop ") == 1;
+        while !is_quarrel() {
+            undo().await;
         }
-        assert!((10..45).contains(&repairs), "{repairs}");
+        // A machine that has time for less forgives some.
+        let repairs = seen.repairs("sysctl");
+        assert!(repairs > 30, "a quarrel after {repairs} repairs");
+        let start = Instant::now();
+        for _ in 0..6 {
+            undo().await;
+        }
+        let took = start.elapsed();
+        assert!(took > LIMIT, "six more took {took:?}");
+        assert!(is_quarrel());
     });
-    assert!(metrics.contains("\nkubenet_agent_repair_loop 1\n"), "{metrics}");
 }
