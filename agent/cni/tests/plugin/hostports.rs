@@ -110,6 +110,29 @@ pub(crate) fn ask(
     text
 }
 
+/// Sends a datagram from `client` to `host_port` of the machine, and reads what the pod says.
+pub(crate) fn ask_by_udp(
+    client: &Netns,
+    pod: &Netns,
+    container: SocketAddr,
+    machine: SocketAddr,
+) -> String {
+    let server = pod.run(|| bound(|| UdpSocket::bind(container))).unwrap();
+    let socket = client.run(|| UdpSocket::bind(SocketAddr::new(any_of(machine.ip()), 0)).unwrap());
+    let socket = socket.unwrap();
+    // Whoever answers from elsewhere is not heard.
+    socket.connect(machine).unwrap();
+    let mut received = [0; 16];
+    for socket in [&server, &socket] {
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    }
+    socket.send(b"who").unwrap();
+    let (_, sender) = server.recv_from(&mut received).unwrap();
+    server.send_to(b"the pod", sender).unwrap();
+    let length = socket.recv(&mut received).unwrap();
+    String::from_utf8(received[..length].to_vec()).unwrap()
+}
+
 #[test]
 fn a_host_port_leads_to_the_pod() {
     let mut host = machine();

@@ -168,6 +168,12 @@ impl Host {
         });
     }
 
+    /// Waits until the plugin has made this file.
+    pub(crate) fn await_file(&self, name: &str) {
+        let path = self.file(name);
+        until(&format!("{} does not come", path.display()), || path.exists());
+    }
+
     /// Waits until a link of the machine sends what it is given.
     pub(crate) fn await_running(&mut self, link: &str) {
         let running = || self.netlink.link(link).unwrap().is_some_and(|link| link.running);

@@ -17,6 +17,7 @@ mod hostports;
 mod input;
 mod lab;
 mod loopback;
+mod lost;
 mod private;
 mod reach;
 mod sctp;

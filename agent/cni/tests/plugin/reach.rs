@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use net::{Netns, nft};
 
-use crate::hostports::{add, ask, client, forward, make_table_with, mapping};
+use crate::hostports::{add, ask, ask_by_udp, client, forward, make_table_with, mapping};
 use crate::lab::{Host, IPV4, IPV6, pod};
 
 const UPLINK: [(&str, &str, u8); 2] =
@@ -31,19 +31,24 @@ fn at(address: &str, port: u16) -> SocketAddr {
 
 #[test]
 fn a_host_port_is_reached_from_outside_the_machine_itself_and_other_pods() {
-    let (host, client, pod, addresses) = with_pod();
-    let other = crate::lab::pod();
+    let mut host = Host::new(&[IPV4, IPV6]);
+    make_table_with(&host, &[]);
+    let (client, pod, other) = (client(&mut host, UPLINK), pod(), pod());
+    let ports = [mapping(8080, 80, "tcp", ""), mapping(8080, 80, "udp", "")];
+    let addresses = add(&host, "c1", &pod, &ports).addresses();
     add(&host, "c2", &other, &[]).result();
     for (address, (uplink, gateway)) in
         addresses.iter().zip([("192.0.2.1", IPV4.1), ("2001:db8::1", IPV6.1)])
     {
         let container = SocketAddr::new(*address, 80);
-        for machine in [uplink, gateway] {
-            for from in [&host.netns, &other, &pod] {
-                assert_eq!(ask(from, &pod, container, at(machine, 8080)), "the pod");
+        for ask in [ask, ask_by_udp] {
+            for machine in [uplink, gateway] {
+                for from in [&host.netns, &other, &pod] {
+                    assert_eq!(ask(from, &pod, container, at(machine, 8080)), "the pod");
+                }
             }
+            assert_eq!(ask(&client, &pod, container, at(uplink, 8080)), "the pod");
         }
-        assert_eq!(ask(&client, &pod, container, at(uplink, 8080)), "the pod");
     }
 }
 

@@ -1,5 +1,5 @@
-//! SCTP host ports on a kernel whose netfilter knows SCTP while its sockets may not: packets by raw
-//! sockets in place of an association.
+//! SCTP host ports on a kernel whose netfilter knows SCTP while its sockets may not: an association whose
+//! packets are made here and sent by raw sockets.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -14,13 +14,37 @@ const HOST_PORT: u16 = 8132;
 const CONTAINER_PORT: u16 = 132;
 const CLIENT_PORT: u16 = 40132;
 
-/// RFC 9260, sections 3.3.2 and 3.3.3: of both chunks all fields that the protocol wants, and an answer's
-/// cookie. The tag of a packet with INIT is 0, that of its answer the one which INIT names.
-const TAG: u32 = 0x6b75_6265;
-const INIT: [u8; 20] = [1, 0, 0, 20, 0x6b, 0x75, 0x62, 0x65, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1];
-const INIT_ACK: [u8; 28] = [
-    2, 0, 0, 28, 0x6e, 0x65, 0x74, 0x21, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0, 7, 0, 8, 1, 2, 3, 4,
+/// Who sends a chunk.
+#[derive(Clone, Copy)]
+enum Side {
+    Client,
+    Server,
+}
+
+/// A whole association: opened, data both ways, closed (RFC 9260, sections 3.3 and 5.1). Of each chunk all
+/// fields that the protocol wants; INIT goes by tag 0, all others by the one that its receiver named.
+const TALK: [(Side, &[u8]); 11] = [
+    (Side::Client, &[1, 0, 0, 20, 0x6b, 0x75, 0x62, 0x65, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1]),
+    // With a cookie, which the client sends back.
+    (
+        Side::Server,
+        &[
+            2, 0, 0, 28, 0x6e, 0x65, 0x74, 0x21, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0, 7, 0, 8, 1,
+            2, 3, 4,
+        ],
+    ),
+    (Side::Client, &[10, 0, 0, 8, 1, 2, 3, 4]),
+    (Side::Server, &[11, 0, 0, 4]),
+    (Side::Client, &[0, 3, 0, 20, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, b'p', b'i', b'n', b'g']),
+    (Side::Server, &[3, 0, 0, 16, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0]),
+    (Side::Server, &[0, 3, 0, 20, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, b'p', b'o', b'n', b'g']),
+    (Side::Client, &[3, 0, 0, 16, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0]),
+    (Side::Client, &[7, 0, 0, 8, 0, 0, 0, 1]),
+    (Side::Server, &[8, 0, 0, 4]),
+    (Side::Client, &[14, 0, 0, 4]),
 ];
+const TAG_OF_CLIENT: u32 = 0x6b75_6265;
+const TAG_OF_SERVER: u32 = 0x6e65_7421;
 
 /// A packet of SCTP (RFC 9260, section 3) with its checksum.
 fn packet(from: u16, to: u16, tag: u32, chunk: &[u8]) -> Vec<u8> {
@@ -56,7 +80,7 @@ fn receive(raw: &UdpSocket) -> (Vec<u8>, IpAddr) {
 }
 
 #[test]
-fn an_association_through_a_host_port_begins_and_is_answered() {
+fn an_association_through_a_host_port_lives_from_its_first_packet_to_its_last() {
     let mut host = machine();
     let pair = [("192.0.2.1", "192.0.2.2", 24), ("2001:db8::1", "2001:db8::2", 64)];
     let (client, pod) = (client(&mut host, pair), pod());
@@ -67,15 +91,24 @@ fn an_association_through_a_host_port_begins_and_is_answered() {
     for (address, (uplink, its, _)) in addresses.into_iter().zip(pair) {
         let (uplink, its) = (uplink.parse::<IpAddr>().unwrap(), its.parse::<IpAddr>().unwrap());
         let (asking, answering) = (raw(&client, its), raw(&pod, address));
-        let init = packet(CLIENT_PORT, HOST_PORT, 0, &INIT);
-        asking.send_to(&init, SocketAddr::new(uplink, 0)).unwrap();
-        // The port is another, so the checksum is too.
-        let expected = packet(CLIENT_PORT, CONTAINER_PORT, 0, &INIT);
-        assert_eq!(receive(&answering), (expected, its));
-        let ack = packet(CONTAINER_PORT, CLIENT_PORT, TAG, &INIT_ACK);
-        answering.send_to(&ack, SocketAddr::new(its, 0)).unwrap();
-        let expected = packet(HOST_PORT, CLIENT_PORT, TAG, &INIT_ACK);
-        assert_eq!(receive(&asking), (expected, uplink));
+        for (number, (side, chunk)) in TALK.into_iter().enumerate() {
+            let tag = match side {
+                Side::Client if number == 0 => 0,
+                Side::Client => TAG_OF_SERVER,
+                Side::Server => TAG_OF_CLIENT,
+            };
+            // The port is another on each side of the machine, so the checksum is too.
+            let on_its_way = |port: u16| match side {
+                Side::Client => packet(CLIENT_PORT, port, tag, chunk),
+                Side::Server => packet(port, CLIENT_PORT, tag, chunk),
+            };
+            let (from, to, sent, got, sender, receiver) = match side {
+                Side::Client => (&asking, &answering, HOST_PORT, CONTAINER_PORT, its, uplink),
+                Side::Server => (&answering, &asking, CONTAINER_PORT, HOST_PORT, uplink, its),
+            };
+            from.send_to(&on_its_way(sent), SocketAddr::new(receiver, 0)).unwrap();
+            assert_eq!(receive(to), (on_its_way(got), sender), "chunk {number}");
+        }
     }
     host.del("c1").succeeded();
     assert!(!listing(&host).contains("sctp . 8132"));
