@@ -9,6 +9,7 @@ use common::names;
 use jiff::Timestamp;
 use kube::Client;
 use process::client::{self, ClientError};
+use process::contact::Contact;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 use tracing::info;
@@ -66,6 +67,8 @@ pub async fn client(
 /// What is said to the API server, and heard from it.
 pub struct ApiServer {
     pub client: Client,
+    /// What the watch of Nodes tells of it.
+    pub contact: Contact,
     /// This machine's.
     pub node: String,
     /// Who makes routes, and by that owns NetworkUnavailable; none where no cbr0 is the agent's.
@@ -79,11 +82,11 @@ pub struct ApiServer {
 /// For ever, also where nobody is asked.
 pub async fn follow(api_server: Option<ApiServer>) -> anyhow::Result<()> {
     let Some(api_server) = api_server else { return pending().await };
-    let ApiServer { client, node, routing, latest, ranges, verdicts, queue } = api_server;
+    let ApiServer { client, contact, node, routing, latest, ranges, verdicts, queue } = api_server;
     let nodes = latest.subscribe();
     tokio::select! {
-        () = nodes::follow(client.clone(), &node, &latest) => anyhow::bail!("the watch of Nodes ended"),
-        () = ranges::follow(client.clone(), &ranges) => anyhow::bail!("the watches of ranges ended"),
+        () = nodes::follow(client.clone(), contact.clone(), &node, &latest) => anyhow::bail!("the watch of Nodes ended"),
+        () = ranges::follow(client.clone(), &contact, &ranges) => anyhow::bail!("the watches of ranges ended"),
         () = events::publish(client.clone(), &node, nodes.clone(), queue) => {
             anyhow::bail!("nobody publishes Events");
         }

@@ -12,6 +12,7 @@ use common::Prefix;
 use common::node::NodeView;
 use futures::StreamExt;
 use kube::Client;
+use process::contact::Contact;
 use process::nodes::Change;
 use tokio::sync::watch;
 use tracing::warn;
@@ -32,11 +33,11 @@ const READABLE: u32 = 0o644;
 
 /// Follows the API server for ever and publishes each change that matters to the Node `own`.
 ///
-/// An absent API server is waited for; heartbeats and the like publish nothing.
-pub async fn follow(client: Client, own: &str, latest: &watch::Sender<Latest>) {
+/// An absent API server is waited for, and `contact` told; heartbeats and the like publish nothing.
+pub async fn follow(client: Client, contact: Contact, own: &str, latest: &watch::Sender<Latest>) {
     let mut nodes = process::nodes::Nodes::default();
     let mut listed = false;
-    let mut chunks = std::pin::pin!(process::nodes::watch(client).ready_chunks(CHUNK));
+    let mut chunks = std::pin::pin!(process::nodes::watch(client, contact).ready_chunks(CHUNK));
     while let Some(events) = chunks.next().await {
         let changes = events.into_iter().flat_map(|event| nodes.apply(event)).collect::<Vec<_>>();
         let news = match latest.borrow().as_deref() {

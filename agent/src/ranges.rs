@@ -13,6 +13,7 @@ use futures::{Stream, StreamExt};
 use kube::runtime::watcher::Event;
 use kube::{Client, ResourceExt};
 use process::cluster_cidrs::{self, ClusterCidr};
+use process::contact::Contact;
 use process::service_cidrs::{self, ServiceCidr};
 use process::snapshot::Snapshot;
 use serde::{Deserialize, Serialize};
@@ -65,10 +66,10 @@ impl Source for ServiceCidr {
 ///
 /// An object that is being deleted counts until it is gone: Nodes or Services may still hold addresses
 /// of it.
-pub async fn follow(client: Client, latest: &watch::Sender<Ranges>) {
+pub async fn follow(client: Client, contact: &Contact, latest: &watch::Sender<Ranges>) {
     tokio::join!(
-        publish(cluster_cidrs::watch(client.clone()), latest),
-        publish(service_cidrs::watch(client), latest),
+        publish(cluster_cidrs::watch(client.clone(), contact.of_another()), latest),
+        publish(service_cidrs::watch(client, contact.of_another()), latest),
     );
 }
 

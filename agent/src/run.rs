@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
+use process::contact::Contact;
 use process::{serve, shutdown};
 use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, watch};
@@ -42,8 +43,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         }
     };
 
-    let door = door(&paths.agent_socket())?;
-    let knocked = Notify::new();
+    let (door, knocked) = (door(&paths.agent_socket())?, Notify::new());
     let known = Known::new(&source, &config.node, &paths);
     let client = cluster::client(&source, shared.kubeconfig.as_deref()).await?;
     let (latest, nodes) = watch::channel(known.nodes);
@@ -51,11 +51,14 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let (judge, verdicts) = watch::channel(None);
     let (events, queue) = events::queue();
     let mut registry = Registry::default();
+    let contact = Contact::counted(&mut registry);
+    let outage = contact.outage();
     let readiness = health::checks();
     let mut report = Report::new(Metrics::new(&mut registry), events, readiness.clone());
     let files = client.is_some().then(|| paths.clone());
     let api_server = client.map(|client| ApiServer {
         client,
+        contact,
         node: config.node.clone(),
         routing: config.mode.bridge.then_some(config.routing),
         latest,
@@ -82,7 +85,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         signal = signalled => info!(signal, "ending; the machine stays as it is"),
         ended = work => ended?,
         ended = cluster::follow(api_server) => ended?,
-        never = health::follow(&readiness, known.since, verdicts, nodes.clone()) => match never {},
+        never = health::follow(&readiness, known.since, verdicts, nodes.clone(), outage) => match never {},
         () = serve::serve(addresses, readiness.clone(), registry) => {
             anyhow::bail!("nobody answers HTTP");
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use common::names;
 use parking_lot::Mutex;
+use process::contact::Contact;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -40,6 +41,8 @@ pub struct Metrics {
     pub foreign: Gauge,
     /// Claims that were not as they had been seen, or that somebody else was faster with.
     pub claim_conflicts: Counter,
+    /// What the watches tell of the API server.
+    pub contact: Contact,
     claims: Gauge,
     claims_kept: Gauge,
 }
@@ -49,6 +52,7 @@ impl Metrics {
     pub fn new(lease: &str) -> (Self, Registry) {
         // From 1 ms to half a minute; a PATCH takes a few milliseconds.
         let seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
+        let mut registry = Registry::default();
         let metrics = Self {
             state: Arc::default(),
             allocation: seconds(),
@@ -61,10 +65,10 @@ impl Metrics {
             transitions: Counter::default(),
             foreign: Gauge::default(),
             claim_conflicts: Counter::default(),
+            contact: Contact::counted(&mut registry),
             claims: Gauge::default(),
             claims_kept: Gauge::default(),
         };
-        let mut registry = Registry::default();
         metrics.register(&mut registry, lease);
         registry.register_collector(Box::new(Scrape(Arc::clone(&metrics.state))));
         (metrics, registry)

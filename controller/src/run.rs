@@ -7,6 +7,7 @@ use anyhow::Context;
 use common::names;
 use futures::{FutureExt, StreamExt, stream};
 use kube::{Api, Client};
+use process::contact::Contact;
 use process::nodes::Nodes;
 use process::ready::Readiness;
 use process::{cidr_claims, client, cluster_cidrs, nodes, serve, shutdown};
@@ -132,13 +133,14 @@ impl Work {
             metrics: self.metrics.clone(),
             readiness: self.readiness.clone(),
         };
-        let nodes = nodes::watch(self.client.clone());
-        let cluster_cidrs = cluster_cidrs::watch(self.client.clone());
+        let contact = || self.metrics.contact.of_another();
+        let nodes = nodes::watch(self.client.clone(), contact());
+        let cluster_cidrs = cluster_cidrs::watch(self.client.clone(), contact());
         let allocator = Allocator::new(self.pools.clone());
         let (registrar, claims) = match &self.fence {
             None => (Registrar::open(allocator), stream::pending().left_stream()),
             Some(fence) => {
-                let claims = cidr_claims::watch(self.client.clone()).right_stream();
+                let claims = cidr_claims::watch(self.client.clone(), contact()).right_stream();
                 (Registrar::fenced(allocator, fence.release_delay), claims)
             }
         };
@@ -171,14 +173,16 @@ impl Drop for Leading<'_> {
 /// Prints what would be assigned to the Nodes as they are now.
 async fn show(client: Client, mut allocator: Allocator) -> anyhow::Result<()> {
     let mut cluster_cidrs = ClusterCidrs::new(client.clone());
-    cluster_cidrs.list(&mut std::pin::pin!(cluster_cidrs::watch(client.clone()))).await;
+    let contact = Contact::default();
+    let watch = cluster_cidrs::watch(client.clone(), contact.of_another());
+    cluster_cidrs.list(&mut std::pin::pin!(watch)).await;
     let (plans, invalid) = cluster_cidrs.plans();
     for (name, mistakes) in invalid {
         warn!(clustercidr = %name, ?mistakes, "cannot be used");
     }
     allocator.follow(plans);
     let mut nodes = Nodes::default();
-    let mut watch = std::pin::pin!(nodes::watch(client));
+    let mut watch = std::pin::pin!(nodes::watch(client, contact));
     while nodes.known().is_none() {
         let event = watch.next().await.context("the list of Nodes ended")?;
         nodes.apply(event);

@@ -13,6 +13,7 @@ pub mod cgroup;
 pub mod chain;
 pub mod checks;
 pub mod claims;
+pub mod cni_call;
 pub mod control_plane;
 pub mod demo;
 pub mod fake;

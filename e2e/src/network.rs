@@ -55,6 +55,16 @@ impl Switch {
         ))
     }
 
+    /// Lets nothing through to the place with that number, nor from it.
+    pub fn cut(&self, number: u8) -> Result<()> {
+        self.0.ip(&format!("link set port{number} down"))
+    }
+
+    /// Lets it through again.
+    pub fn mend(&self, number: u8) -> Result<()> {
+        self.0.ip(&format!("link set port{number} up"))
+    }
+
     /// Takes the place with that number off the link.
     pub fn unplug(&self, number: u8) -> Result<()> {
         self.0.ip(&format!("link delete port{number}"))

@@ -1,27 +1,31 @@
 //! One machine with an agent and without a kubelet, on a real API server: the other Nodes of its
 //! cluster are objects alone.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use common::names;
-use http::Request;
 use k8s_openapi::api::core::v1::Node;
-use kube::{Client, Config};
 use nix::sys::signal::Signal;
+use probe::http::fetch;
 
-use crate::api::{block_on, netns};
 use crate::api_server::{self, ApiServer};
 use crate::artifacts::{self, Artifacts};
+use crate::cni_call;
 use crate::fake;
 use crate::host;
 use crate::kubernetes::Kubernetes;
 use crate::network::{self, Switch};
 use crate::pki::Pki;
 use crate::place::{Place, Process};
+use crate::program::output;
 use crate::traces::Traces;
+
+/// For one answer of the agent.
+const ONCE: Duration = Duration::from_secs(2);
 
 /// The machine and its Node.
 pub const NAME: &str = "solo";
@@ -82,18 +86,23 @@ impl Solo {
         self.agent.take().context("no agent runs")?.end(Signal::SIGTERM)
     }
 
-    /// What the agent answers to a GET of `path`, whatever the code.
+    /// What the agent answers to a GET of `path`.
     pub fn ask_agent(&self, path: &str) -> Result<String> {
-        netns(self.place.init)?.run(|| {
-            block_on(async {
-                let url = format!("http://127.0.0.1:{}", names::AGENT_PORT);
-                let client = Client::try_from(Config::new(url.parse()?))?;
-                match client.request_text(Request::get(path).body(Vec::new())?).await {
-                    Err(kube::Error::Api(status)) => Ok(status.message.clone()),
-                    answer => Ok(answer?),
-                }
-            })
-        })?
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, names::AGENT_PORT));
+        Ok(self.place.netns.run(|| fetch(at, path, ONCE))??)
+    }
+
+    /// One call of the plugin for a pod of that name.
+    pub fn plugin(&self, verb: &str, pod: &str) -> Result<String> {
+        let netns = |change| output(self.place.command("ip").args(["netns", change, pod]));
+        if verb == "ADD" {
+            netns("add")?;
+        }
+        let said = cni_call::call(&self.place, verb, pod, None)?;
+        if verb == "DEL" {
+            netns("delete")?;
+        }
+        Ok(said)
     }
 
     /// A route of the machine as `ip` shows it, by its destination; none if there is none.

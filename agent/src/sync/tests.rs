@@ -22,6 +22,7 @@ use crate::testing::node;
 use crate::unready::Unready;
 use crate::wakers::Kernel;
 
+mod away;
 mod repair;
 
 /// More than a repair takes on any machine, less than the loop's own timer.

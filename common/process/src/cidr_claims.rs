@@ -10,6 +10,8 @@ use kube::runtime::watcher::Event;
 use kube::{Client, CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+use crate::contact::Contact;
+
 /// A block of addresses that one Node alone may have. The object's name is the block.
 #[derive(
     CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize,
@@ -45,8 +47,8 @@ pub struct CidrClaimSpec {
 }
 
 /// All claims, and then each change of them, for ever.
-pub fn watch(client: Client) -> impl Stream<Item = Event<CidrClaim>> + Send {
-    crate::watch::watch(Api::all(client))
+pub fn watch(client: Client, contact: Contact) -> impl Stream<Item = Event<CidrClaim>> + Send {
+    crate::watch::watch(Api::all(client), contact)
 }
 
 /// The definition that makes the API server know claims, as YAML or JSON may have it.

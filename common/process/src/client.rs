@@ -4,8 +4,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use http::header::{HeaderValue, InvalidHeaderValue, USER_AGENT};
+use kube::client::ClientBuilder;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+use tower::util::MapRequestLayer;
+
+use crate::token::TokenFile;
 
 /// Until a TCP and TLS connection stands.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,7 +37,8 @@ pub enum ClientError {
 /// A client that calls itself `name` (also its field manager) and asks for gzip.
 ///
 /// Without a kubeconfig it is the Pod's: `KUBERNETES_SERVICE_HOST`, `KUBERNETES_SERVICE_PORT`, and the
-/// service account's token, which is read again as it rotates. It connects with the first request.
+/// service account's token. A token of a file is read again for each request, so it may be replaced.
+/// It connects with the first request.
 pub async fn connect(kubeconfig: Option<&Path>, name: &str) -> Result<Client, ClientError> {
     let mut config = match kubeconfig {
         Some(path) => from_kubeconfig(path).await.map_err(|source| ClientError::Kubeconfig {
@@ -50,7 +55,16 @@ pub async fn connect(kubeconfig: Option<&Path>, name: &str) -> Result<Client, Cl
     let agent = HeaderValue::from_str(&agent).map_err(ClientError::UserAgent)?;
     config.headers.push((USER_AGENT, agent));
     let url = config.cluster_url.to_string();
-    Client::try_from(config).map_err(|source| ClientError::Client { url, source })
+    // An inline token comes first, as everywhere.
+    let inline = config.auth_info.token.is_some();
+    let file = config.auth_info.token_file.take().filter(|_| !inline);
+    let builder = ClientBuilder::try_from(config);
+    let builder = builder.map_err(|source| ClientError::Client { url, source })?;
+    let Some(file) = file.map(|path| TokenFile::new(path.into())) else {
+        return Ok(builder.build());
+    };
+    let layer = MapRequestLayer::new(move |request| file.authorize(request));
+    Ok(builder.with_layer(&layer).build())
 }
 
 async fn from_kubeconfig(path: &Path) -> Result<Config, KubeconfigError> {

@@ -14,6 +14,8 @@ use kube::{Client, CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use crate::contact::Contact;
+
 /// Kept on an object while Nodes hold blocks of it; node-ipam-controller's.
 pub const FINALIZER: &str = "networking.x-k8s.io/cluster-cidr-finalizer";
 
@@ -198,8 +200,8 @@ pub struct Condition {
 
 /// All ClusterCIDRs, and then each change of them, for ever: none while the API server does not know
 /// them.
-pub fn watch(client: Client) -> impl Stream<Item = Event<ClusterCidr>> + Send {
-    crate::watch::watch_if_served(Api::all(client))
+pub fn watch(client: Client, contact: Contact) -> impl Stream<Item = Event<ClusterCidr>> + Send {
+    crate::watch::watch_if_served(Api::all(client), contact)
 }
 
 /// The definition that makes the API server know ClusterCIDRs, as YAML or JSON may have it.

@@ -7,6 +7,7 @@
 pub mod cidr_claims;
 pub mod client;
 pub mod cluster_cidrs;
+pub mod contact;
 pub mod nodes;
 pub mod ready;
 pub mod serve;
@@ -15,4 +16,5 @@ pub mod settings;
 pub mod shutdown;
 pub mod snapshot;
 pub mod telemetry;
+mod token;
 pub mod watch;

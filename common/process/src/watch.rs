@@ -19,7 +19,8 @@ use kube::runtime::watcher::{DefaultBackoff, Event};
 use serde::de::DeserializeOwned;
 use tracing::{debug, info, warn};
 
-use self::trouble::Trouble;
+use self::trouble::{Trouble, received};
+use crate::contact::Contact;
 use crate::telemetry::Chain;
 
 /// Without an event or a bookmark (the server sends one each minute) the connection counts as dead.
@@ -82,36 +83,37 @@ struct Watch<K> {
     lists: Lists,
     unknown: Unknown,
     backoff: DefaultBackoff,
+    contact: Contact,
 }
 
 /// All objects of `api`, and then each change of them, for ever.
 ///
 /// It begins with `Init`, one `InitApply` for each object, `InitDone`; these come again whenever
 /// changes may have been missed. Errors are logged and followed by a pause that grows up to half a
-/// minute while nothing comes in between; the connection is dead after [`SILENCE`].
-pub fn watch<K>(api: Api<K>) -> impl Stream<Item = Event<K>> + Send
+/// minute while nothing comes in between; the connection is dead after [`SILENCE`]. `contact` is told.
+pub fn watch<K>(api: Api<K>, contact: Contact) -> impl Stream<Item = Event<K>> + Send
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    follow(api, Unknown::Trouble)
+    follow(api, Unknown::Trouble, contact)
 }
 
 /// As [`watch`], of a kind that the server need not know: until it does, the list is empty.
 ///
 /// The server is asked for it each 10 s. Where its definition goes, so do the objects.
-pub fn watch_if_served<K>(api: Api<K>) -> impl Stream<Item = Event<K>> + Send
+pub fn watch_if_served<K>(api: Api<K>, contact: Contact) -> impl Stream<Item = Event<K>> + Send
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    follow(api, Unknown::Empty { told: false })
+    follow(api, Unknown::Empty { told: false }, contact)
 }
 
-fn follow<K>(api: Api<K>, unknown: Unknown) -> impl Stream<Item = Event<K>> + Send
+fn follow<K>(api: Api<K>, unknown: Unknown, contact: Contact) -> impl Stream<Item = Event<K>> + Send
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let backoff = DefaultBackoff::default();
-    let watch = Watch { api, lists: Lists::Streamed, unknown, backoff };
+    let watch = Watch { api, lists: Lists::Streamed, unknown, backoff, contact };
     stream::unfold((watch, State::Start), |(mut watch, mut state)| async move {
         loop {
             match watch.step(state).await {
@@ -136,9 +138,12 @@ where
                 (Some(Event::InitDone), State::Start)
             }
             State::Listed { version } => match self.api.watch(&parameters(), &version).await {
-                Ok(events) => (None, State::Watching { version, events: events.boxed() }),
+                Ok(events) => {
+                    self.contact.stands();
+                    (None, State::Watching { version, events: events.boxed() })
+                }
                 Err(error) => {
-                    let trouble = Trouble::Request(error);
+                    let trouble = Trouble::from(error);
                     self.pause(&trouble).await;
                     (None, after(&trouble, version))
                 }
@@ -167,8 +172,9 @@ where
         }
     }
 
-    /// The server knows the kind.
+    /// The server answers, and knows the kind.
     fn served(&mut self) {
+        self.contact.stands();
         if let Unknown::Empty { told } = &mut self.unknown {
             *told = false;
         }
@@ -186,7 +192,7 @@ where
                 info!(%kind, "unknown to the API server; asking again every {seconds} s");
                 return (Some(Event::Init), State::Absent);
             }
-            _ => self.pause(&Trouble::Request(error)).await,
+            _ => self.pause(&Trouble::from(error)).await,
         }
         (None, State::Start)
     }
@@ -276,7 +282,9 @@ where
 
     /// Says what happened and waits as long as the errors before it suggest.
     async fn pause(&mut self, trouble: &Trouble) {
-        warn!(kind = %K::plural(&()), error = %Chain(trouble), "watch interrupted; trying again");
+        let (kind, error) = (K::plural(&()), Chain(trouble).to_string());
+        warn!(%kind, error, "watch interrupted; trying again");
+        self.contact.fails(&kind, trouble.code(), error);
         if let Some(delay) = self.backoff.next() {
             tokio::time::sleep(delay).await;
         }
@@ -287,13 +295,6 @@ fn parameters() -> WatchParams {
     WatchParams { bookmarks: true, ..WatchParams::default().timeout(SERVER_TIMEOUT) }
 }
 
-/// The next event; none when the server ended the watch as it should.
-async fn received<K>(events: &mut Events<K>) -> Result<Option<WatchEvent<K>>, Trouble> {
-    let event = tokio::time::timeout(SILENCE, events.next()).await.map_err(|_| Trouble::Silence)?;
-    event.transpose().map_err(Trouble::Request)
-}
-
-/// Where to go on after `trouble`, having seen all up to `version`.
 fn after<K>(trouble: &Trouble, version: String) -> State<K> {
     if trouble.voids_versions() { State::Start } else { State::Listed { version } }
 }

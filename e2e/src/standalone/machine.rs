@@ -1,8 +1,6 @@
 //! A machine without Kubernetes: a place with an agent, and pods that are network namespaces in it.
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -15,9 +13,10 @@ use probe::http::fetch;
 use serde_json::{Value, json};
 
 use crate::artifacts::Artifacts;
+use crate::cni_call;
 use crate::network::{self, Switch};
 use crate::place::{Place, Process};
-use crate::program::{converse, output};
+use crate::program::output;
 use crate::traces::Traces;
 use crate::wait::eventually;
 use crate::workload::{HOST_PORT, Server};
@@ -125,23 +124,11 @@ impl<'a> Machine<'a> {
         self.ip(&["netns", "delete", &server.name])
     }
 
-    /// One call of the plugin, with the configuration that the agent wrote.
     fn call(&self, verb: &str, pod: &str, host_port: bool) -> Result<String> {
-        let list = self.place.path(names::CNI_CONF_DIR).join(names::CONFLIST);
-        let list = serde_json::from_slice::<Value>(&fs::read(list)?)?;
-        let mut config = list["plugins"][0].clone();
-        for key in ["cniVersion", "name"] {
-            config[key] = list[key].clone();
-        }
-        if host_port {
-            let mapping = |protocol| json!({ "hostPort": HOST_PORT, "containerPort": PORT, "protocol": protocol });
-            let mappings = ["tcp", "udp"].map(mapping);
-            config["runtimeConfig"] = json!({ "portMappings": mappings });
-        }
-        let mut plugin = self.place.command(Path::new(names::CNI_BIN_DIR).join(names::PLUGIN));
-        plugin.env("CNI_COMMAND", verb).env("CNI_CONTAINERID", pod).env("CNI_IFNAME", "eth0");
-        plugin.env("CNI_NETNS", format!("/run/netns/{pod}")).env("CNI_PATH", names::CNI_BIN_DIR);
-        converse(&mut plugin, &config.to_string())
+        let mapping = |protocol| json!({ "hostPort": HOST_PORT, "containerPort": PORT, "protocol": protocol });
+        let mappings = ["tcp", "udp"].map(mapping);
+        let asked = host_port.then(|| json!({ "portMappings": mappings }));
+        cni_call::call(&self.place, verb, pod, asked)
     }
 
     fn ip(&self, arguments: &[&str]) -> Result<()> {

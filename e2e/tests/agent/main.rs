@@ -2,6 +2,7 @@
 //!
 //! See [`e2e::claims`].
 
+mod independence;
 mod ranges;
 mod routes;
 
@@ -24,6 +25,9 @@ const CLAIMS: &[Claim<Solo>] = &[
     ("one_familys_address_may_change_alone", routes::one_family),
     ("a_node_that_is_wrong_or_lies_gets_no_route_and_is_named", routes::hostile),
     ("stale_routes_go_after_a_restart_and_those_of_others_stay", routes::restart),
+    ("an_agent_that_starts_without_an_api_server_goes_on", independence::away),
+    ("an_agent_without_rights_says_which_and_tries_again_slowly", independence::forbidden),
+    ("a_token_that_is_replaced_is_used_without_a_restart", independence::token),
 ];
 
 fn main() -> ExitCode {

@@ -121,7 +121,7 @@ pub(crate) fn restart(solo: &mut Solo) -> Result<()> {
     solo.api.delete_fakes()
 }
 
-fn v4(number: u8) -> IpAddr {
+pub(crate) fn v4(number: u8) -> IpAddr {
     network::addresses(number).v4
 }
 
@@ -129,7 +129,7 @@ fn v6(number: u8) -> IpAddr {
     network::addresses(number).v6
 }
 
-fn leads(solo: &Solo, cidr: &str, via: IpAddr) -> Result<()> {
+pub(crate) fn leads(solo: &Solo, cidr: &str, via: IpAddr) -> Result<()> {
     let via = format!(" via {via} ");
     within_a_second(&format!("{cidr}{via}"), || {
         Ok(solo.route(cidr)?.filter(|route| route.contains(&via)).map(drop))

@@ -1,14 +1,19 @@
-//! What can interrupt a watch, and whether it can go on where it was.
+//! What can interrupt a watch instead of its next event, and whether it can go on where it was.
 
+use futures::StreamExt;
+use kube::api::WatchEvent;
 use kube::core::Status;
 
-use super::SILENCE;
+use super::{Events, SILENCE};
 
 /// What interrupted a watch.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Trouble {
     #[error("cannot reach the API server")]
     Request(#[source] kube::Error),
+    /// It says whom, and of which right.
+    #[error("the API server refuses with {}: {}", .0.code, .0.message)]
+    Refused(Box<Status>),
     #[error("the API server ended the watch: {0}")]
     Ended(Box<Status>),
     #[error("no sign of life from the API server for {} s", SILENCE.as_secs())]
@@ -19,18 +24,41 @@ pub(super) enum Trouble {
     NoVersion,
 }
 
+impl From<kube::Error> for Trouble {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::Refused(status),
+            error => Self::Request(error),
+        }
+    }
+}
+
 impl Trouble {
+    /// Of the server's answer; 0 where there was none.
+    pub(super) fn code(&self) -> u16 {
+        match self {
+            Self::Ended(status) | Self::Refused(status) => status.code,
+            Self::Request(_) | Self::Silence | Self::HalfAList | Self::NoVersion => 0,
+        }
+    }
+
     /// Whether the server can't go on from where we were: it has forgotten that version (410), has
     /// never heard of it, as its etcd was restored from an older snapshot, or does not know the kind
     /// any more (404).
     pub(super) fn voids_versions(&self) -> bool {
-        let (Self::Ended(status) | Self::Request(kube::Error::Api(status))) = self else {
+        let (Self::Ended(status) | Self::Refused(status)) = self else {
             return false;
         };
         let mut causes = status.details.iter().flat_map(|details| &details.causes);
         matches!(status.code, 404 | 410)
             || causes.any(|cause| cause.reason == "ResourceVersionTooLarge")
     }
+}
+
+/// The next event; none when the server ended the watch as it should.
+pub(super) async fn received<K>(events: &mut Events<K>) -> Result<Option<WatchEvent<K>>, Trouble> {
+    let event = tokio::time::timeout(SILENCE, events.next()).await.map_err(|_| Trouble::Silence)?;
+    Ok(event.transpose()?)
 }
 
 #[cfg(test)]
@@ -51,7 +79,7 @@ mod tests {
             retry_after_seconds: 0,
         };
         let status = Status { code, details: Some(details), ..Status::default() };
-        let refused = Trouble::Request(kube::Error::Api(Box::new(status.clone())));
+        let refused = Trouble::from(kube::Error::Api(Box::new(status.clone())));
         assert_eq!(
             refused.voids_versions(),
             Trouble::Ended(Box::new(status.clone())).voids_versions()
@@ -66,6 +94,16 @@ mod tests {
         assert!(starts_over(504, "ResourceVersionTooLarge"));
         assert!(!starts_over(504, ""));
         assert!(!starts_over(500, ""));
+    }
+
+    #[test]
+    fn a_refusal_says_who_may_not_do_what() {
+        let message = "nodes is forbidden: User \"a\" cannot watch resource \"nodes\"".to_owned();
+        let status = Status { code: 403, message, ..Status::default() };
+        let refused = Trouble::from(kube::Error::Api(Box::new(status)));
+        let text = "the API server refuses with 403: nodes is forbidden: User \"a\" cannot watch \
+                    resource \"nodes\"";
+        assert_eq!((refused.to_string().as_str(), refused.code()), (text, 403));
     }
 
     #[test]
