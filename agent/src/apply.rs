@@ -215,10 +215,12 @@ impl Machine {
     fn apply_runtime(&mut self, step: &cni_config::Step) -> Result<(), ApplyError> {
         match step {
             cni_config::Step::InstallPlugin(name) => {
-                let program = fs::read(&self.paths.plugin).map_err(|source| {
+                let mut program = File::open(&self.paths.plugin).map_err(|source| {
                     ApplyError::Plugin { path: self.paths.plugin.display().to_string(), source }
                 })?;
-                write(&self.paths.bin, name, &program, PROGRAM)
+                at(&self.paths.bin, fs::create_dir_all(&self.paths.bin))?;
+                let path = self.paths.bin.join(name);
+                at(&path, net::file::copy(&mut program, &path, PROGRAM))
             }
             cni_config::Step::Init(program) => {
                 let call = Call { program, arguments: &["init"], input: "", timeout: INIT };
@@ -227,7 +229,9 @@ impl Machine {
                 Ok(())
             }
             cni_config::Step::WriteConflist(text) => {
-                write(&self.paths.conf, names::CONFLIST, text.as_bytes(), READABLE)
+                at(&self.paths.conf, fs::create_dir_all(&self.paths.conf))?;
+                let path = self.paths.conflist();
+                at(&path, net::file::replace(&path, text.as_bytes(), READABLE)).map(drop)
             }
             cni_config::Step::Disable(name) => {
                 let path = self.paths.conf.join(name);
@@ -250,12 +254,6 @@ pub(crate) fn lock_within(file: &File, limit: Duration) -> io::Result<bool> {
             Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
         }
     }
-}
-
-fn write(directory: &Path, name: &str, content: &[u8], mode: u32) -> Result<(), ApplyError> {
-    at(directory, fs::create_dir_all(directory))?;
-    let path = directory.join(name);
-    at(&path, net::file::replace(&path, content, mode)).map(drop)
 }
 
 fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, ApplyError> {

@@ -19,20 +19,29 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<Written> {
     if matches!(open(path)?, Found::File(file) if is(&file, content, mode)?) {
         return Ok(Written::Unchanged);
     }
+    put(path, mode, |file| file.write_all(content)).map(|()| Written::Changed)
+}
+
+/// Puts a copy of `source`, from where that stands to its end, at `path`, as [`replace`] does; it is
+/// never in memory.
+pub fn copy(source: &mut File, path: &Path, mode: u32) -> io::Result<()> {
+    put(path, mode, |file| io::copy(source, file).map(drop))
+}
+
+fn put(path: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let directory = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
     // Removed again when it is dropped, so by each error.
     let mut file = tempfile::Builder::new().prefix(".").suffix(".tmp").tempfile_in(directory)?;
-    file.write_all(content)?;
+    write(file.as_file_mut())?;
     // Not by the mode of open(2), which the umask cuts.
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;
     file.persist(path)?;
     // The new name is in the directory, and only there.
-    File::open(directory)?.sync_all()?;
-    Ok(Written::Changed)
+    File::open(directory)?.sync_all()
 }
 
 /// The content of the file at `path`; none if there is no such file.
@@ -92,6 +101,20 @@ mod tests {
         let entries = fs::read_dir(directory.path()).unwrap();
         let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name();
         entries.map(|entry| name(entry).into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_copy_has_content_and_mode_and_replaces_what_runs() {
+        let directory = tempfile::tempdir().unwrap();
+        let [source, path] = ["source", "copy"].map(|name| directory.path().join(name));
+        fs::write(&source, "the program").unwrap();
+        fs::write(&path, "another").unwrap();
+        let running = File::open(&path).unwrap();
+        copy(&mut File::open(&source).unwrap(), &path, 0o755).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "the program");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o755);
+        assert_eq!(content(&running).unwrap(), b"another");
+        assert_eq!(names(&directory).len(), 2);
     }
 
     #[test]
