@@ -51,7 +51,7 @@ enum Command {
         #[arg(long, value_delimiter = ',', default_values_t = [20_000, 65_000])]
         restart_on: Vec<usize>,
     },
-    /// What `bench` runs on a machine of the lab
+    /// What `bench` runs on its machine
     #[command(hide = true)]
     BenchInside { reference: PathBuf, floors: PathBuf },
     /// End what an earlier demo left running

@@ -113,8 +113,6 @@ pub(super) fn run(mut call: Command, stdin: &[u8]) -> Result<Vec<u8>> {
 #[derive(Debug)]
 pub(super) struct Contender {
     pub(super) chain: Chain,
-    /// Which one is used for many pods at once.
-    pub(super) crowd: Chain,
     pub(super) samples: Samples,
 }
 
@@ -139,14 +137,14 @@ impl Contender {
         let repeated = AtomicUsize::new(0);
         // A runtime's caller, too, tries again: host-local fails at times beside others of its kind.
         let add = |pod: &Pod| {
-            self.crowd.add(pod).or_else(|_| {
+            self.chain.add(pod).or_else(|_| {
                 repeated.fetch_add(1, Ordering::Relaxed);
-                self.crowd.del(pod)?;
-                self.crowd.add(pod)
+                self.chain.del(pod)?;
+                self.chain.add(pod)
             })
         };
         let time = time(|| each(&all, parallel, add))?;
-        each(&all, 8, |pod| self.crowd.del(pod))?;
+        each(&all, 8, |pod| self.chain.del(pod))?;
         self.samples.crowds.push((parallel, pods, time));
         self.samples.repeated += repeated.into_inner();
         Ok(())
