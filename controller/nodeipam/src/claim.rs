@@ -36,9 +36,10 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Which of several was made first; of one second, it is settled by their UIDs.
-    pub fn age(&self) -> (i64, &str) {
-        (self.created, &self.mark.uid)
+    /// Which of several comes first: in the order of the API server, by which also of two that
+    /// overlap the earlier one counts. Where versions are no numbers, by their second, then their UID.
+    pub fn age(&self) -> (u64, i64, &str) {
+        (self.mark.number().unwrap_or(u64::MAX), self.created, &self.mark.uid)
     }
 }
 
@@ -46,8 +47,11 @@ impl Mark {
     /// Whether the claim was so before it was as `other` says: versions are numbers that grow
     /// (KEP-5504). False where they are no numbers.
     pub fn is_before(&self, other: &Self) -> bool {
-        let number = |mark: &Self| mark.version.parse::<u64>().ok();
-        number(self).zip(number(other)).is_some_and(|(own, other)| own < other)
+        self.number().zip(other.number()).is_some_and(|(own, other)| own < other)
+    }
+
+    fn number(&self) -> Option<u64> {
+        self.version.parse().ok()
     }
 }
 

@@ -41,8 +41,8 @@ pub struct Pool {
     rank: Rank,
     /// Whether anything is claimed that is none of its blocks, and shares addresses with them.
     cut: bool,
-    /// What was claimed first over its ranges, if that is of another size than its blocks: nothing is
-    /// given then.
+    /// What was claimed first over one of its ranges, if that is of another size than its blocks:
+    /// nothing is given then.
     misfit: Option<Prefix>,
 }
 
@@ -189,12 +189,15 @@ impl Pool {
         self.sets.iter_mut().for_each(|set| set.release(range));
     }
 
-    /// Notes which of `claims` was made first over its ranges.
+    /// Notes which of `claims` was made first over each of its ranges.
     pub fn fit(&mut self, claims: &Ledger) {
-        let over = claims.iter().filter(|(claim, _)| self.overlaps(*claim));
-        let first = over.clone().min_by_key(|(_, claim)| claim.age()).map(|(claim, _)| claim);
-        self.cut = over.map(|(claim, _)| claim).any(|claim| self.is_cut_by(claim));
-        self.misfit = first.filter(|&claim| self.is_cut_by(claim));
+        let misfit = |range: &Range| {
+            let over = claims.iter().filter(|(claim, _)| range.cidr().overlaps(*claim));
+            let first = over.min_by_key(|(_, claim)| claim.age()).map(|(claim, _)| claim);
+            first.filter(|&claim| range.is_cut_by(claim))
+        };
+        self.misfit = self.plan.ranges.iter().find_map(misfit);
+        self.cut = claims.blocks().any(|claim| self.is_cut_by(claim));
     }
 
     /// Whether `claim` has not the size of the blocks that it touches.

@@ -118,15 +118,16 @@ mod tests {
     use crate::allocator::tests::{allocator, node};
     use crate::claim::{Claim, Mark};
 
-    /// What a new Node is told of a pool of /24 in 10.0.0.0/22, after each `block#second` was claimed.
+    /// What a new Node is told of a pool in `ranges`, after each `block#version` was claimed, all
+    /// within a second.
     #[track_caller]
-    fn check(claims: &str, expected: &str) {
-        let mut allocator = allocator("10.0.0.0/22:24", &[]);
+    fn check_of(ranges: &str, claims: &str, expected: &str) {
+        let mut allocator = allocator(ranges, &[]);
         for word in claims.split_whitespace() {
-            let (block, second) = word.split_once('#').unwrap();
+            let (block, version) = word.split_once('#').unwrap();
             let holder = Holder { name: "other".to_owned(), uid: "other".to_owned() };
-            let mark = Mark { uid: block.to_owned(), version: second.to_owned() };
-            let claim = Claim { holder, mark, created: second.parse().unwrap() };
+            let mark = Mark { uid: block.to_owned(), version: version.to_owned() };
+            let claim = Claim { holder, mark, created: 0 };
             allocator.see(Sight::Is(block.parse().unwrap(), claim));
         }
         allocator.fit();
@@ -135,6 +136,11 @@ mod tests {
             decision => format!("{decision:?}"),
         };
         assert_eq!(told, expected, "{claims}");
+    }
+
+    #[track_caller]
+    fn check(claims: &str, expected: &str) {
+        check_of("10.0.0.0/22:24", claims, expected);
     }
 
     #[test]
@@ -146,5 +152,19 @@ mod tests {
         let why = "no block is free: pool 10.0.0.0/22, mask /24: 4 blocks, 2 used; refused, as \
                    10.0.1.0/25 was claimed first and a range has blocks of one size";
         check("10.0.0.0/24#2 10.0.1.0/25#1", why);
+        check("10.0.0.0/24#10 10.0.1.0/25#9", why);
+    }
+
+    #[test]
+    fn each_range_of_a_pool_has_a_first_claim_of_its_own() {
+        let both = "10.0.0.0/22:24,fd00::/62:64";
+        let why = "no block is free: pool 10.0.0.0/22, mask /24: 4 blocks, 2 used; refused, as \
+                   10.0.1.0/25 was claimed first and a range has blocks of one size";
+        check_of(both, "fd00::/64#1 10.0.1.0/25#2 10.0.0.0/24#3", why);
+        check_of(
+            both,
+            "fd00::/64#1 10.0.0.0/24#2 10.0.1.0/25#3",
+            "Assign([10.0.2.0/24, fd00:0:0:1::/64])",
+        );
     }
 }
