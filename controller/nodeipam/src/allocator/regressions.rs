@@ -99,6 +99,41 @@ fn a_node_that_waits_is_served_in_the_round_that_brings_room() {
     );
 }
 
+/// cal#4374, contiv/vpp#1492: etcd was restored from before podCIDRs were written, while machines
+/// went on using them. Each Node gets its own again, also where another one comes first.
+#[test]
+fn a_cluster_that_goes_back_in_time_gives_nobodys_range_to_another() {
+    check(
+        "10.0.0.0/22:24,fd00::/62:64",
+        &[
+            ("a b", "a=10.0.0.0/24,fd00::/64; b=10.0.1.0/24,fd00:0:0:1::/64"),
+            ("a@10.0.0.0/24,fd00::/64 b@10.0.1.0/24,fd00:0:0:1::/64 c@10.0.2.0/24", ""),
+            (
+                "new a b c",
+                "new=10.0.3.0/24,fd00:0:0:2::/64; a=10.0.0.0/24,fd00::/64; \
+                 b=10.0.1.0/24,fd00:0:0:1::/64; c=10.0.2.0/24",
+            ),
+        ],
+    );
+}
+
+/// kube-controller-manager stops at the first CIDR that it can't read, and frees no other.
+#[test]
+fn a_node_that_goes_gives_back_all_of_it_that_can_be_read() {
+    check(
+        "10.0.0.0/24:24,fd00::/64:64",
+        &[
+            (
+                "a@banana,fd00::/64 b@192.168.0.0/24,10.0.0.0/24",
+                "a CIDRMalformed; b CIDROutOfRange",
+            ),
+            ("c", "c waits for 10.0.0.0/24"),
+            ("-b@192.168.0.0/24,10.0.0.0/24", ""),
+            ("-a@banana,fd00::/64", "c=10.0.0.0/24,fd00::/64"),
+        ],
+    );
+}
+
 /// k#96416, k#117487, k#98679: bits were counted twice, or a search went round for ever.
 #[test]
 fn what_is_shown_again_is_not_counted_again() {
