@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use process::telemetry::Chain;
 use tracing::{debug, info, warn};
 
-use crate::leader_flags::Election;
 use crate::lease::{Candidate, Record, Step};
+use crate::settings::Election;
 
 /// Until a release without an answer is given up: the lease is then over by itself.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -16,12 +16,10 @@ use tracing::{info, warn};
 use crate::cluster_cidrs::ClusterCidrs;
 use crate::dry_run::Table;
 use crate::events;
-use crate::fence_flags::Fence;
 use crate::leader::{Leader, Term};
-use crate::leader_flags::Election;
 use crate::metrics::Metrics;
 use crate::reconcile::{CLAIMS, LISTED, Outlets, POOLS, Reconciler};
-use crate::settings::Settings;
+use crate::settings::{Election, Fence, Settings};
 use nodeipam::allocator::Allocator;
 use nodeipam::pools::Pools;
 use nodeipam::registrar::Registrar;
@@ -39,14 +37,13 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Runs until a signal asks it to end.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let signal = shutdown::signalled().context("cannot catch signals")?;
-    let Settings { shared, serve: addresses, dry_run, election, fence, ranges, services } =
-        settings;
-    let pools = Pools::new(&ranges, &services);
+    let Settings { shared, serve: addresses, dry_run, election, fence, ranges } = settings;
+    let pools = Pools::new(&ranges.cluster, &ranges.services);
     let client = client::connect(shared.kubeconfig.as_deref(), names::CONTROLLER).await?;
     if dry_run {
         return show(client, Allocator::new(pools)).await;
     }
-    info!(version = common::version(), ?ranges, ?services, "starting");
+    info!(version = common::version(), ?ranges, "starting");
     let lease = election.as_ref().map_or(names::CONTROLLER, |election| &election.name);
     let (metrics, registry) = Metrics::new(lease);
     let readiness = Readiness::new(&[(LISTED, NOT_LISTED), (POOLS, NOT_LISTED)]);

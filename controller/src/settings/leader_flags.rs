@@ -5,6 +5,7 @@ use std::time::Duration;
 use common::names;
 use process::settings::Mistakes;
 
+use super::value::{boolean, duration, name, word};
 use crate::lease::Terms;
 
 const DURATION: &str = "--leader-elect-lease-duration";
@@ -16,7 +17,7 @@ const JITTER_FIFTHS: u32 = 6;
 
 /// Leader election as written.
 #[derive(Clone, Debug, clap::Args)]
-pub struct LeaderFlags {
+pub(super) struct LeaderFlags {
     /// Let one of several controllers allocate while the others stand by
     #[arg(
         long = "leader-elect",
@@ -71,75 +72,60 @@ pub struct Election {
 
 impl LeaderFlags {
     /// Checks each flag; none if there is no election.
-    pub fn check(self, mistakes: &mut Mistakes) -> Option<Election> {
-        let wanted = self.wanted.parse::<bool>();
-        let wanted = wanted.map_err(|_| "want true or false");
-        if !mistakes.keep("--leader-elect", wanted)? {
+    pub(super) fn check(self, mistakes: &mut Mistakes) -> Option<Election> {
+        if !mistakes.keep("--leader-elect", boolean(&self.wanted))? {
             return None;
         }
-        if self.resource_lock != "leases" {
-            let text = format!("{:?} is no lock here: want leases", self.resource_lock);
-            mistakes.add("--leader-elect-resource-lock", text);
-        }
+        let lock = word(&self.resource_lock, "lock here", &["leases"]);
+        mistakes.keep("--leader-elect-resource-lock", lock);
         let mut keep = |flag, text: &str| mistakes.keep(flag, duration(text));
-        let terms = Terms {
-            duration: keep(DURATION, &self.lease_duration)?,
-            deadline: keep(DEADLINE, &self.renew_deadline)?,
-            retry: keep(RETRY, &self.retry_period)?,
-        };
-        if terms.duration < Duration::from_secs(1) {
-            mistakes.add(DURATION, "want a second at least");
-        }
-        if terms.duration <= terms.deadline {
-            mistakes.add(DURATION, format!("must be longer than {DEADLINE}"));
-        }
-        if terms.deadline * 5 <= terms.retry * JITTER_FIFTHS {
-            mistakes.add(DEADLINE, format!("must be longer than 1.2 times {RETRY}"));
-        }
-        let (name, namespace) = (self.resource_name, self.resource_namespace);
-        for (flag, text) in [
-            ("--leader-elect-resource-name", &name),
-            ("--leader-elect-resource-namespace", &namespace),
-        ] {
-            if text.is_empty() {
-                mistakes.add(flag, "must not be empty");
-            }
-        }
-        Some(Election { terms, name, namespace })
+        let terms = [
+            keep(DURATION, &self.lease_duration),
+            keep(DEADLINE, &self.renew_deadline),
+            keep(RETRY, &self.retry_period),
+        ];
+        let lease = mistakes.keep("--leader-elect-resource-name", name(self.resource_name));
+        let namespace = "--leader-elect-resource-namespace";
+        let namespace = mistakes.keep(namespace, name(self.resource_namespace));
+        let [Some(duration), Some(deadline), Some(retry)] = terms else { return None };
+        let terms = Terms { duration, deadline, retry };
+        check_terms(terms, mistakes);
+        Some(Election { terms, name: lease?, namespace: namespace? })
     }
 }
 
-/// A duration as Go writes it: `15s`, `1m30s`.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok());
-    parsed
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| format!("{text:?} is no duration: want one as in 15s or 1m30s"))
+/// That there is always one who leads, and never two.
+fn check_terms(terms: Terms, mistakes: &mut Mistakes) {
+    let Terms { duration, deadline, retry } = terms;
+    if duration < Duration::from_secs(1) {
+        mistakes.add(DURATION, "want a second at least");
+    }
+    if duration <= deadline {
+        mistakes.add(DURATION, format!("want more than {DEADLINE}"));
+    }
+    if deadline * 5 <= retry * JITTER_FIFTHS {
+        mistakes.add(DEADLINE, format!("want more than 1.2 times {RETRY}"));
+    }
+    if retry.is_zero() {
+        mistakes.add(RETRY, "want more than 0");
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-
-    #[derive(Parser)]
-    struct Flags {
-        #[command(flatten)]
-        leader: LeaderFlags,
-    }
+    use crate::settings::tests::told;
 
     #[track_caller]
     fn check(arguments: &str, expected: &str) {
-        let words = std::iter::once("test").chain(arguments.split_whitespace());
-        let mut mistakes = Mistakes::default();
-        let election = Flags::try_parse_from(words).unwrap().leader.check(&mut mistakes);
-        let text = election.map_or("none".to_owned(), |Election { terms, name, namespace }| {
-            let Terms { duration, deadline, retry } = terms;
-            format!("{namespace}/{name} {duration:?} {deadline:?} {retry:?}")
+        let got = told(arguments, |flags: LeaderFlags, mistakes| {
+            let election = flags.check(mistakes);
+            election.map_or("none".to_owned(), |Election { terms, name, namespace }| {
+                let Terms { duration, deadline, retry } = terms;
+                format!("{namespace}/{name} {duration:?} {deadline:?} {retry:?}")
+            })
         });
-        let got = mistakes.or(Some(text)).unwrap_or_else(|mistakes| mistakes.to_string());
-        assert_eq!(got.trim(), expected, "{arguments}");
+        assert_eq!(got, expected, "{arguments}");
     }
 
     #[test]
@@ -156,15 +142,17 @@ mod tests {
 
     #[test]
     fn terms_that_elect_two_or_none_are_refused() {
-        let longer =
-            "--leader-elect-lease-duration: must be longer than --leader-elect-renew-deadline";
+        let longer = "--leader-elect-lease-duration: want more than --leader-elect-renew-deadline";
         check("--leader-elect-lease-duration=10s", longer);
-        let retry = "--leader-elect-renew-deadline: must be longer than 1.2 times --leader-elect-retry-period";
+        let retry =
+            "--leader-elect-renew-deadline: want more than 1.2 times --leader-elect-retry-period";
         check("--leader-elect-renew-deadline=2400ms", retry);
-        check("--leader-elect=maybe", "--leader-elect: want true or false");
+        check("--leader-elect-retry-period=0s", "--leader-elect-retry-period: want more than 0");
+        check("--leader-elect=maybe", "--leader-elect: \"maybe\" is no answer: want true or false");
         check(
-            "--leader-elect-retry-period=-2s",
-            "--leader-elect-retry-period: \"-2s\" is no duration: want one as in 15s or 1m30s",
+            "--leader-elect-retry-period=-2s --leader-elect-resource-name=",
+            "--leader-elect-retry-period: \"-2s\" is no duration: want one as in 15s or 1m30s\n\
+             --leader-elect-resource-name: is empty: want a name",
         );
         check(
             "--leader-elect-resource-lock=endpoints",

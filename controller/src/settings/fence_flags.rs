@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use process::settings::Mistakes;
 
-use crate::leader_flags::duration;
+use super::value::{duration, word};
 
 const FENCE: &str = "--fence";
+const CLAIMS: &str = "claims";
 const DELAY: &str = "--release-delay";
 
 /// The fence as written.
 #[derive(Clone, Debug, clap::Args)]
-pub struct FenceFlags {
+pub(super) struct FenceFlags {
     /// What refuses a block to the second who gives it out: claims, an object of the API for each
     /// block; or none, and leader election alone
     #[arg(long, value_name = "KIND", default_value = "none")]
@@ -31,47 +32,32 @@ pub struct Fence {
 
 impl FenceFlags {
     /// Checks both; none if there is no fence.
-    pub fn check(self, mistakes: &mut Mistakes) -> Option<Fence> {
-        let none = matches!(self.release_delay.as_str(), "0" | "0s");
-        let delay = if none { Ok(Duration::ZERO) } else { duration(&self.release_delay) };
-        let release_delay = mistakes.keep(DELAY, delay);
-        match self.fence.as_str() {
-            "claims" => Some(Fence { release_delay: release_delay? }),
-            "none" => {
-                if release_delay.is_some_and(|delay| !delay.is_zero()) {
-                    let text = format!("needs {FENCE}=claims: it is the claims that remember");
-                    mistakes.add(DELAY, text);
-                }
-                None
-            }
-            other => {
-                mistakes.add(FENCE, format!("{other:?} is no fence: want none or claims"));
-                None
-            }
+    pub(super) fn check(self, mistakes: &mut Mistakes) -> Option<Fence> {
+        let release_delay = mistakes.keep(DELAY, duration(&self.release_delay));
+        let fence = mistakes.keep(FENCE, word(&self.fence, "fence", &["none", CLAIMS]))?;
+        if fence == CLAIMS {
+            return Some(Fence { release_delay: release_delay? });
         }
+        if release_delay.is_some_and(|delay| !delay.is_zero()) {
+            let text = format!("needs {FENCE}={CLAIMS}: it is the claims that remember");
+            mistakes.add(DELAY, text);
+        }
+        None
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-
-    #[derive(Parser)]
-    struct Flags {
-        #[command(flatten)]
-        fence: FenceFlags,
-    }
+    use crate::settings::tests::told;
 
     #[track_caller]
     fn check(arguments: &str, expected: &str) {
-        let words = std::iter::once("test").chain(arguments.split_whitespace());
-        let mut mistakes = Mistakes::default();
-        let fence = Flags::try_parse_from(words).unwrap().fence.check(&mut mistakes);
-        let text = fence.map_or("none".to_owned(), |fence| format!("{:?}", fence.release_delay));
-        let got = mistakes.or(Some(text)).unwrap_or_else(|mistakes| mistakes.to_string());
-        assert_eq!(got.trim(), expected, "{arguments}");
+        let got = told(arguments, |flags: FenceFlags, mistakes| {
+            let fence = flags.check(mistakes);
+            fence.map_or("none".to_owned(), |fence| format!("{:?}", fence.release_delay))
+        });
+        assert_eq!(got, expected, "{arguments}");
     }
 
     #[test]
