@@ -281,3 +281,6 @@ impl Reconciler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
