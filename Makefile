@@ -21,7 +21,7 @@ bench-pods: rust
 	@$(LAB) bench-pods
 
 bench-controller: rust
-	@$(LAB) bench-controller
+	@cargo run --release --locked -p e2e --bin lab -- bench-controller
 
 image: rust
 	@e2e/kind/image.sh

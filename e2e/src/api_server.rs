@@ -22,6 +22,9 @@ pub const NUMBER: u8 = 1;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// Where etcd has its data: a tmpfs, which ends with the place.
+const DATA: &str = "/var/lib/etcd";
+
 /// An API server with what it needs and what talks to it.
 #[derive(Debug)]
 pub struct ApiServer {
@@ -29,6 +32,8 @@ pub struct ApiServer {
     pub observer: Observer,
     pub place: Place,
     pub admin: PathBuf,
+    etcd: Mutex<Process>,
+    etcd_program: PathBuf,
     process: Mutex<Process>,
     program: PathBuf,
     arguments: Vec<OsString>,
@@ -58,7 +63,8 @@ impl ApiServer {
         let names = [&address, "127.0.0.1", network::KUBERNETES_SERVICE, "kubernetes.default"];
         pki.certificate("apiserver", "kube-apiserver", "", &names)?;
         let admin = pki.kubeconfig("admin", "admin", "system:masters")?;
-        start_etcd(&place, kubernetes)?;
+        let etcd_program = kubernetes.program("etcd")?.to_owned();
+        let etcd = Mutex::new(start_etcd(&place, &etcd_program)?);
         let program = kubernetes.program("kube-apiserver")?.to_owned();
         let arguments = arguments(pki);
         let process = start(&place, &program, &arguments)?;
@@ -67,7 +73,18 @@ impl ApiServer {
         let observer = Observer::start(place.init, &admin)?;
         let cache = traces.folder().join("kubectl-cache");
         let process = Mutex::new(process);
-        let this = Self { observer, place, admin, process, program, arguments, kubectl, cache };
+        let this = Self {
+            observer,
+            place,
+            admin,
+            etcd,
+            etcd_program,
+            process,
+            program,
+            arguments,
+            kubectl,
+            cache,
+        };
         this.apply(include_str!("../manifests/rbac.yaml"))?;
         Ok(this)
     }
@@ -77,6 +94,32 @@ impl ApiServer {
         let mut process = self.process.lock();
         process.kill()?;
         *process = start(&self.place, &self.program, &self.arguments)?;
+        Ok(())
+    }
+
+    /// Keeps what etcd has now, for [`Self::restore`].
+    pub fn snapshot(&self) -> Result<()> {
+        self.swap_data("rm -rf KEPT && cp -a DATA KEPT")?;
+        self.wait_until_ready()
+    }
+
+    /// Begins again with what etcd had at the last [`Self::snapshot`], as after a disaster.
+    pub fn restore(&mut self) -> Result<()> {
+        self.process.lock().kill()?;
+        self.swap_data("rm -rf DATA && cp -a KEPT DATA")?;
+        *self.process.lock() = start(&self.place, &self.program, &self.arguments)?;
+        self.wait_until_ready()?;
+        // Its watch would go on from a version that is yet to come.
+        self.observer = Observer::start(self.place.init, &self.admin)?;
+        Ok(())
+    }
+
+    fn swap_data(&self, script: &str) -> Result<()> {
+        let mut etcd = self.etcd.lock();
+        etcd.kill()?;
+        let script = script.replace("DATA", DATA).replace("KEPT", &format!("{DATA}-kept"));
+        output(self.place.command("sh").arg("-c").arg(script))?;
+        *etcd = start_etcd(&self.place, &self.etcd_program)?;
         Ok(())
     }
 
@@ -127,14 +170,13 @@ impl ApiServer {
     }
 }
 
-fn start_etcd(place: &Place, kubernetes: &Kubernetes) -> Result<()> {
-    let mut etcd = place.command(kubernetes.program("etcd")?);
-    // Its data is on a tmpfs and ends with the place.
-    etcd.args(["--data-dir=/var/lib/etcd", "--unsafe-no-fsync", "--log-level=warn"]);
+fn start_etcd(place: &Place, program: &Path) -> Result<Process> {
+    let mut etcd = place.command(program);
+    etcd.arg(format!("--data-dir={DATA}")).args(["--unsafe-no-fsync", "--log-level=warn"]);
     etcd.args(["--listen-client-urls=http://127.0.0.1:2379"]);
     etcd.args(["--advertise-client-urls=http://127.0.0.1:2379"]);
     etcd.args(["--listen-peer-urls=http://127.0.0.1:2380"]);
-    place.start("etcd", &mut etcd).map(drop)
+    place.start("etcd", &mut etcd)
 }
 
 fn arguments(pki: &Pki) -> Vec<OsString> {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use e2e::bench::{self, Programs};
-use e2e::bench_controller;
+use e2e::bench_controller::{self, Scope};
 use e2e::bench_pods;
 use e2e::demo::{self, Afterwards};
 use e2e::say::say;
@@ -46,11 +46,7 @@ enum Command {
     /// Time pods from their creation to Ready, beside the reference plugins
     BenchPods,
     /// Time the controller beside kube-controller-manager
-    BenchController {
-        /// Numbers of Nodes that a controller is started on, at most 65000
-        #[arg(long, value_delimiter = ',', default_values_t = [20_000, 65_000])]
-        restart_on: Vec<usize>,
-    },
+    BenchController(Scope),
     /// What `bench` runs on its machine
     #[command(hide = true)]
     BenchInside { reference: PathBuf, floors: PathBuf },
@@ -66,7 +62,7 @@ fn main() -> ExitCode {
         Command::Test => stages::run(),
         Command::Bench => bench::run(),
         Command::BenchPods => bench_pods::run(),
-        Command::BenchController { restart_on } => bench_controller::run(&restart_on),
+        Command::BenchController(scope) => bench_controller::run(&scope),
         Command::BenchInside { reference, floors } => {
             bench::inside(&Programs { reference, floors })
         }

@@ -1,23 +1,42 @@
 //! The two programs that can give Nodes their podCIDRs, started side by side with the same flags.
 
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use clap::ValueEnum;
 use kube::{Client, Config};
 
-use crate::api_server::ApiServer;
-use crate::artifacts::Artifacts;
+use crate::api_server::{self, ApiServer};
+use crate::artifacts::{self, Artifacts};
+use crate::host;
 use crate::kubernetes::Kubernetes;
+use crate::network::Switch;
 use crate::pki::Pki;
 use crate::place::{Place, Process};
+use crate::program::output;
+use crate::traces::Traces;
 
 /// Which of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum NodeIpam {
     Kubenet,
     /// kube-controller-manager, with no other of its controllers.
     Kubernetes,
 }
+
+/// An API server without Nodes, and the programs to start beside it.
+#[derive(Debug)]
+pub struct World {
+    pub api: ApiServer,
+    pub programs: Programs,
+    /// What the API server's place is plugged into.
+    _switch: Switch,
+}
+
+/// A started program; it is killed with this.
+#[derive(Debug)]
+pub struct Running(Process);
 
 /// Where the programs and their kubeconfigs are.
 #[derive(Clone, Debug)]
@@ -29,9 +48,51 @@ pub struct Programs {
     admin: PathBuf,
 }
 
+impl World {
+    pub fn new(traces: &Traces) -> Result<Self> {
+        host::prepare(traces)?;
+        let kubernetes = Kubernetes::find_or_build(traces)?;
+        let artifacts = artifacts::build(traces)?;
+        let pki = Pki::new(&traces.folder().join("pki"), &api_server::url())?;
+        let switch = Switch::open(traces, &artifacts.probe)?;
+        let api = ApiServer::start(traces, &switch, &pki, &kubernetes, &artifacts.probe)?;
+        let programs = Programs::find(&artifacts, &kubernetes, &pki, &api)?;
+        Ok(Self { api, programs, _switch: switch })
+    }
+
+    /// Starts one of the programs with `flags`, which are the same for both.
+    pub fn start(&self, which: NodeIpam, flags: &[&str]) -> Result<Running> {
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect::<Vec<_>>();
+        self.programs.start(which, &self.api.place, &flags)
+    }
+}
+
+impl Deref for Running {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.0
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.0
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.0.is_running() {
+            // Whoever comes next says so if it did not end.
+            let _ = self.0.kill();
+        }
+    }
+}
+
 impl Programs {
     /// Writes a kubeconfig for kubenet's; kube-controller-manager is an admin.
-    pub fn find(
+    fn find(
         artifacts: &Artifacts,
         kubernetes: &Kubernetes,
         pki: &Pki,
@@ -51,8 +112,14 @@ impl Programs {
         Self { kubeconfig: kubeconfig.to_owned(), ..self.clone() }
     }
 
+    /// What kubenet's prints until its end.
+    pub fn output(&self, place: &Place, flags: &[&str]) -> Result<String> {
+        let mut command = place.command(&self.kubenet);
+        output(command.arg("--kubeconfig").arg(&self.kubeconfig).args(flags))
+    }
+
     /// Starts one of them in `place` with `flags`, which are the same for both.
-    pub fn start(&self, which: NodeIpam, place: &Place, flags: &[String]) -> Result<Process> {
+    pub fn start(&self, which: NodeIpam, place: &Place, flags: &[String]) -> Result<Running> {
         let (name, mut command) = match which {
             NodeIpam::Kubenet => {
                 let mut command = place.command(&self.kubenet);
@@ -68,7 +135,7 @@ impl Programs {
             }
         };
         command.args(["--allocate-node-cidrs=true", "--leader-elect=false"]);
-        place.start(name, command.args(flags))
+        place.start(name, command.args(flags)).map(Running)
     }
 }
 

@@ -162,15 +162,21 @@ impl Process {
     pub fn wait_for_log(&mut self, text: &str) -> Result<()> {
         let what = format!("{} logs {text:?}", self.name);
         eventually(&what, PATIENCE, || {
-            let mut log = File::open(&self.log)?;
-            log.seek(SeekFrom::Start(self.begin))?;
-            let mut said = String::new();
-            log.read_to_string(&mut said)?;
+            let said = self.said()?;
             if !said.contains(text) && !self.is_running() {
                 bail!("{} has ended: {}", self.name, said.trim_end());
             }
             Ok(said.contains(text).then_some(()))
         })
+    }
+
+    /// All that it has logged.
+    pub fn said(&self) -> Result<String> {
+        let mut log = File::open(&self.log)?;
+        log.seek(SeekFrom::Start(self.begin))?;
+        let mut said = String::new();
+        log.read_to_string(&mut said)?;
+        Ok(said)
     }
 
     /// Kills it, and waits for the end.

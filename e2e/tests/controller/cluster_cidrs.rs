@@ -8,8 +8,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::api_server::ApiServer;
 use e2e::artifacts::source;
 use e2e::fake;
-use e2e::node_ipam::NodeIpam;
-use e2e::place::Process;
+use e2e::node_ipam::{NodeIpam, Running};
 use e2e::wait::eventually;
 
 use crate::World;
@@ -31,15 +30,13 @@ const FLAGS: [&str; 3] = [
 /// A controller at work on a cluster that has neither Nodes nor ClusterCIDRs at first.
 struct Stage<'a> {
     api: &'a ApiServer,
-    controller: Process,
+    _controller: Running,
 }
 
 impl<'a> Stage<'a> {
-    fn begin(World { api, programs, .. }: &'a World) -> Result<Self> {
-        api.delete_fakes()?;
-        let flags = FLAGS.map(str::to_owned);
-        let controller = programs.start(NodeIpam::Kubenet, &api.place, &flags)?;
-        Ok(Self { api, controller })
+    fn begin(world: &'a World) -> Result<Self> {
+        world.api.delete_fakes()?;
+        Ok(Self { api: &world.api, _controller: world.start(NodeIpam::Kubenet, &FLAGS)? })
     }
 
     fn define(&self) -> Result<()> {
@@ -98,13 +95,6 @@ impl<'a> Stage<'a> {
     fn end(self) -> Result<()> {
         self.api.delete_fakes()?;
         self.api.kubectl(&["delete", RESOURCE, "--all", "--timeout=60s"]).map(drop)
-    }
-}
-
-impl Drop for Stage<'_> {
-    fn drop(&mut self) {
-        // It may have ended; whoever comes next says so if it did not.
-        let _ = self.controller.kill();
     }
 }
 

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use common::{Family, Prefix};
 use e2e::fake;
-use e2e::node_ipam::NodeIpam;
-use e2e::place::Process;
+use e2e::node_ipam::{NodeIpam, Running};
 use e2e::wait::eventually;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
@@ -21,6 +21,10 @@ const DEFINITION: &str = include_str!("../../../charts/kubenet/files/crds/cidrcl
 
 /// Nodes that come at once.
 const NODES: usize = 60;
+
+/// How often two sizes race for a range, and for how many Nodes.
+const ROUNDS: usize = 5;
+const ROUND: usize = 12;
 
 /// Nobody elects a leader here, so each of them allocates.
 pub(crate) fn two_leaders(world: &mut World) -> Result<()> {
@@ -68,6 +72,71 @@ pub(crate) fn range_of_a_deleted_node(world: &mut World) -> Result<()> {
     })
 }
 
+/// Whoever comes first with each round of Nodes fixes the size of IPv4 blocks.
+pub(crate) fn two_sizes(world: &mut World) -> Result<()> {
+    define_claims(world)?;
+    world.api.delete_fakes()?;
+    let size = |length: u8| {
+        let mask = format!("--node-cidr-mask-size-ipv4={length}");
+        Ok::<_, anyhow::Error>((length, fenced(world, &[&mask])?))
+    };
+    let mut controllers = BTreeMap::from([size(24)?, size(25)?]);
+    let names = (0..ROUND).map(|number| format!("n{number:02}")).collect::<Vec<_>>();
+    let mut first = BTreeSet::new();
+    for round in 0..ROUNDS {
+        if round > 0 {
+            world.api.delete_fakes()?;
+            eventually("no claim is left", PATIENCE, || {
+                Ok(claims(world)?.is_empty().then_some(()))
+            })?;
+        }
+        create(world, &names)?;
+        first = blocks_of_one_size(&given(world, &names)?)?;
+    }
+    let length = first.first().context("no block was given")?.length();
+    controllers.remove(&length).context("nobody gives blocks of this size")?;
+    create(world, &["late".to_owned()])?;
+    let why = eventually("who came later says why it gives nothing", PATIENCE, || {
+        let about = "reason=CIDRNotAvailable,involvedObject.name=late";
+        let path = "jsonpath={.items[*].message}";
+        let text = world.api.kubectl(&["get", "events", "--field-selector", about, "-o", path])?;
+        Ok((!text.is_empty()).then_some(text))
+    })?;
+    let claim =
+        why.split_once("refused, as ").and_then(|(_, rest)| rest.split_once(" was claimed first"));
+    let (claim, _) = claim.with_context(|| format!("no claim stands in the way: {why}"))?;
+    ensure!(first.contains(&claim.parse()?), "{claim} is none of {first:?}");
+    let none = world.api.kubectl(&["get", "node", "late", "-o", "jsonpath={.spec.podCIDRs}"])?;
+    ensure!(none.is_empty(), "who came later gave {none}");
+    for name in &names {
+        delete(world, name)?;
+    }
+    let late = given(world, &["late".to_owned()])?;
+    let other = blocks_of_one_size(&late)?;
+    ensure!(
+        other.iter().all(|block| block.length() != length),
+        "{late:?} once all others are gone"
+    );
+    world.api.delete_fakes()?;
+    eventually("no claim is left", PATIENCE, || Ok(claims(world)?.is_empty().then_some(())))
+}
+
+/// The IPv4 blocks of Nodes, none of which share addresses.
+fn blocks_of_one_size(given: &BTreeMap<String, Vec<String>>) -> Result<BTreeSet<Prefix>> {
+    let mut blocks = Vec::<Prefix>::new();
+    for cidr in given.values().flatten() {
+        let block = cidr.parse::<Prefix>()?;
+        let twice = blocks.iter().find(|other| other.overlaps(block));
+        ensure!(twice.is_none(), "{block} shares addresses with {twice:?}");
+        blocks.push(block);
+    }
+    let v4 = blocks.into_iter().filter(|block| block.family() == Family::V4);
+    let v4 = v4.collect::<BTreeSet<_>>();
+    let lengths = v4.iter().map(|block| block.length()).collect::<BTreeSet<_>>();
+    ensure!(lengths.len() == 1, "blocks of {lengths:?} in one range");
+    Ok(v4)
+}
+
 /// The API server itself refuses what comes for a Node that is gone.
 pub(crate) fn late_patch(world: &mut World) -> Result<()> {
     world.api.delete_fakes()?;
@@ -99,8 +168,8 @@ fn define_claims(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// A controller with the fence; it ends with what is returned.
-fn fenced(world: &World, more: &[&str]) -> Result<Controller> {
+/// A controller with the fence, which has listed all Nodes.
+fn fenced(world: &World, more: &[&str]) -> Result<Running> {
     let flags = [
         "--cluster-cidr=10.0.0.0/18,fd00::/58",
         "--fence=claims",
@@ -108,24 +177,9 @@ fn fenced(world: &World, more: &[&str]) -> Result<Controller> {
         "--healthz-bind-address=",
         "--metrics-bind-address=",
     ];
-    let flags = flags.iter().chain(more).map(|flag| (*flag).to_owned()).collect::<Vec<_>>();
-    let started = world.programs.start(NodeIpam::Kubenet, &world.api.place, &flags)?;
-    Ok(Controller(started))
-}
-
-struct Controller(Process);
-
-impl Controller {
-    fn kill(&mut self) -> Result<()> {
-        self.0.kill()
-    }
-}
-
-impl Drop for Controller {
-    fn drop(&mut self) {
-        // One that was killed before is no error.
-        let _ = self.0.kill();
-    }
+    let mut started = world.start(NodeIpam::Kubenet, &[&flags, more].concat())?;
+    started.wait_for_log("listed all Nodes")?;
+    Ok(started)
 }
 
 fn create(world: &World, names: &[String]) -> Result<()> {

@@ -14,24 +14,8 @@ mod script;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
-use e2e::api_server::{self, ApiServer};
-use e2e::artifacts;
 use e2e::claims::{self, Claim};
-use e2e::host;
-use e2e::kubernetes::Kubernetes;
-use e2e::network::Switch;
-use e2e::node_ipam::Programs;
-use e2e::pki::Pki;
-use e2e::traces::Traces;
-
-/// An API server and no Node.
-struct World {
-    api: ApiServer,
-    programs: Programs,
-    /// What the API server's place is plugged into.
-    _switch: Switch,
-}
+use e2e::node_ipam::World;
 
 const CLAIMS: &[Claim<World>] = &[
     (
@@ -63,20 +47,10 @@ const CLAIMS: &[Claim<World>] = &[
         "a_node_that_comes_back_within_the_release_delay_has_its_range_again",
         fence::range_of_a_deleted_node,
     ),
+    ("of_two_block_sizes_over_one_range_the_later_gives_nothing_and_says_why", fence::two_sizes),
     ("a_late_patch_never_lands_on_a_successor_of_the_same_name", fence::late_patch),
 ];
 
 fn main() -> ExitCode {
-    claims::prove(CLAIMS, world)
-}
-
-fn world(traces: &Traces) -> Result<World> {
-    host::prepare(traces)?;
-    let kubernetes = Kubernetes::find_or_build(traces)?;
-    let artifacts = artifacts::build(traces)?;
-    let pki = Pki::new(&traces.folder().join("pki"), &api_server::url())?;
-    let switch = Switch::open(traces, &artifacts.probe)?;
-    let api = ApiServer::start(traces, &switch, &pki, &kubernetes, &artifacts.probe)?;
-    let programs = Programs::find(&artifacts, &kubernetes, &pki, &api)?;
-    Ok(World { api, programs, _switch: switch })
+    claims::prove(CLAIMS, World::new)
 }

@@ -6,8 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use common::Prefix;
 use e2e::api_server::ApiServer;
 use e2e::fake;
-use e2e::node_ipam::{NodeIpam, Programs, metric};
-use e2e::place::Process;
+use e2e::node_ipam::{NodeIpam, Programs, Running, metric};
 use e2e::wait::eventually;
 use k8s_openapi::api::core::v1::{Event, Node};
 use kube::api::{DeleteParams, ListParams};
@@ -27,7 +26,7 @@ pub(crate) struct Play<'a> {
     programs: Programs,
     which: NodeIpam,
     cluster: Cluster,
-    process: Process,
+    process: Running,
 }
 
 impl<'a> Play<'a> {
@@ -145,13 +144,6 @@ impl<'a> Play<'a> {
         });
         ensure!(self.process.is_running(), "it has ended: see {}", self.process.log.display());
         settled.with_context(|| self.which.name())
-    }
-}
-
-impl Drop for Play<'_> {
-    fn drop(&mut self) {
-        // It may have ended; whoever comes next says so if it did not.
-        let _ = self.process.kill();
     }
 }
 
