@@ -17,7 +17,7 @@ use crate::machine::Machine;
 use crate::state::Step;
 use crate::sysctl::Setting;
 use crate::unready::{Unready, Verdict};
-use crate::{bridge, cni_config, firewall, loopback, observe, ports};
+use crate::{bridge, cni_config, estate, firewall, loopback, observe, ports};
 
 /// Programs are for everybody to run.
 const PROGRAM: u32 = 0o755;
@@ -97,6 +97,10 @@ impl Machine {
 
     fn apply_bridge(&mut self, step: &bridge::Step) -> Result<(), ApplyError> {
         use bridge::Step;
+        if let Step::Create(mac) | Step::SetMac(mac) = step {
+            let kept = self.paths.bridge_mac();
+            at(&kept, estate::forget_mac(&kept, *mac))?;
+        }
         if let Step::Create(mac) = step {
             self.netlink.create_bridge(names::BRIDGE, *mac)?;
             return Ok(());

@@ -59,19 +59,9 @@ pub enum Step {
     AddAddress(Held),
 }
 
-/// The bridge for these `ranges`, given what cbr0 is now and which pods are `attached` to it.
-pub fn desired(
-    ranges: &[Range],
-    mtu: u32,
-    hairpin: Hairpin,
-    now: Option<&Link>,
-    attached: &[IpAddr],
-) -> Bridge {
+/// The bridge for these `ranges`, whose MAC pods have `learned`, if any.
+pub fn desired(ranges: &[Range], mtu: u32, hairpin: Hairpin, learned: Option<Mac>) -> Bridge {
     let gateways = || ranges.iter().map(|range| range.gateway);
-    // Pods know the bridge by the MAC that it had when they asked, maybe from an older range: with
-    // another one it would be deaf to them until they ask again.
-    let learned = now.and_then(|link| link.mac).filter(|&mac| is_derived(mac));
-    let learned = learned.filter(|_| !attached.is_empty());
     let first = gateways().find(IpAddr::is_ipv4).or_else(|| gateways().next());
     Bridge {
         mac: learned.or(first.map(derived)).unwrap_or(Mac([0; 6])),
@@ -79,6 +69,16 @@ pub fn desired(
         addresses: ranges.iter().copied().map(Held::from).collect(),
         promiscuous: hairpin == Hairpin::PromiscuousBridge,
     }
+}
+
+/// The MAC by which `attached` pods know the bridge that is so `now`: with another one it would be deaf
+/// to them until they ask again.
+///
+/// It is the one that was `kept` at a take-over, or one that follows from an address, maybe of an older
+/// range.
+pub fn learned(now: Option<&Link>, attached: &[IpAddr], kept: Option<Mac>) -> Option<Mac> {
+    let now = || now.and_then(|link| link.mac).filter(|&mac| is_derived(mac));
+    kept.or_else(now).filter(|_| !attached.is_empty())
 }
 
 fn derived(address: IpAddr) -> Mac {
@@ -214,7 +214,8 @@ mod tests {
         let addresses = words.map(|word| address(7, word)).collect::<Vec<_>>();
         let now = (!now.is_empty()).then(|| link(7, now));
         let attached = attached.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<_>>();
-        let desired = desired(&ranges, 1500, Hairpin::Veth, now.as_ref(), &attached);
+        let learned = learned(now.as_ref(), &attached, None);
+        let desired = desired(&ranges, 1500, Hairpin::Veth, learned);
         let steps = plan(&desired, now.as_ref(), &addresses, &attached);
         assert_eq!(steps.iter().map(Step::to_string).collect::<Vec<_>>(), expected);
     }
@@ -273,5 +274,15 @@ mod tests {
         let gone = "delete address 10.244.1.1/24 of cbr0";
         check(new, &both, &["10.244.9.5"], &[gone]);
         check(new, &both, &[], &[gone, "set MAC of cbr0 to 0a:58:0a:f4:09:01"]);
+    }
+
+    #[test]
+    fn the_mac_of_a_take_over_stays_while_pods_live() {
+        let (foreign, pod) =
+            ("12:34:56:78:9a:bc".parse::<Mac>().unwrap(), ["10.244.1.5".parse().unwrap()]);
+        let cbr0 = link(7, CBR0);
+        assert_eq!(learned(Some(&cbr0), &pod, Some(foreign)), Some(foreign));
+        assert_eq!(learned(Some(&cbr0), &[], Some(foreign)), None);
+        assert_eq!(learned(Some(&cbr0), &pod, None), cbr0.mac);
     }
 }

@@ -11,6 +11,7 @@ pub mod bridge;
 pub mod cleanup;
 pub mod cluster;
 pub mod cni_config;
+pub mod estate;
 pub mod events;
 pub mod exceptions;
 pub mod exec_plugins;

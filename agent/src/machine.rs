@@ -27,6 +27,8 @@ pub struct Paths {
     pub other_bins: Vec<PathBuf>,
     /// Where the runtime looks for network configurations.
     pub conf: PathBuf,
+    /// Where another network's plugins keep what they know of pods.
+    pub data: PathBuf,
     /// The plugin's program to install.
     pub plugin: PathBuf,
     /// What is not masqueraded, as [`crate::exceptions`] has it.
@@ -111,6 +113,11 @@ impl Paths {
     /// Kernel settings as they were before the agent changed them.
     pub fn before(&self) -> PathBuf {
         self.state.join(names::BEFORE_FILE)
+    }
+
+    /// The MAC address of a bridge that was taken over.
+    pub fn bridge_mac(&self) -> PathBuf {
+        self.state.join(names::BRIDGE_MAC_FILE)
     }
 
     /// The Nodes that the agent knew last.

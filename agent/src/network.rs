@@ -81,8 +81,8 @@ pub fn desired(
     if has_ports {
         tables.insert(Table::Pods, firewall::render_pods(config.loopback));
     }
-    let bridge =
-        bridge::desired(&ranges, segment.bridge(), config.hairpin, now, &observed.attached);
+    let learned = bridge::learned(now, &observed.attached, observed.kept_mac);
+    let bridge = bridge::desired(&ranges, segment.bridge(), config.hairpin, learned);
     if config.hairpin == Hairpin::PromiscuousBridge {
         tables.insert(Table::Dedup, firewall::render_dedup(&deduplication(bridge.mac)));
     }

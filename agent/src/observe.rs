@@ -12,6 +12,7 @@ use net::nft::NftError;
 
 use crate::attachments::{self, Files};
 use crate::cni_config::{Installed, takes_precedence};
+use crate::estate::kept_mac;
 use crate::firewall::{self, Applied, Table};
 use crate::machine::{Machine, Paths, Records, Ruleset};
 use crate::mode::{Mode, Runtime};
@@ -89,6 +90,8 @@ impl Machine {
         let recorded = records.into_iter().flat_map(|record| record.addresses);
         observed.attached = recorded.chain(living).collect();
         observed.unreadable = unreadable;
+        let path = self.paths.bridge_mac();
+        observed.kept_mac = at(&path, kept_mac(&path))?;
         Ok(())
     }
 

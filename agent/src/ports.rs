@@ -40,7 +40,7 @@ pub fn plan(
 /// Whose host end `link` is.
 pub fn owner(link: &Link) -> Option<AttachmentId> {
     let (id, _) = read_alias(link.alias.as_deref()?)?;
-    (link.kind == Kind::Veth && id.host_link() == link.name).then_some(id)
+    (link.kind == Kind::Veth && link.is_called(&id.host_link())).then_some(id)
 }
 
 impl fmt::Display for Step {

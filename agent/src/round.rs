@@ -10,6 +10,7 @@ use crate::apply::ApplyError;
 use crate::cni_config;
 use crate::exceptions::Exceptions;
 use crate::machine::Machine;
+use crate::mode::Runtime;
 use crate::state::{self, Config, Nodes, Step};
 use crate::sysctl;
 use crate::unready::{Unready, Verdict};
@@ -92,6 +93,8 @@ impl Machine {
         if self.paths.cleaning().exists() {
             return Err(Unready::CleaningUp);
         }
+        let takes_over = config.take_over && config.mode.runtime == Runtime::Kubenet;
+        let not_taken = if takes_over { self.take_over()? } else { BTreeSet::new() };
         let mut observed = self
             .observe(&config.mode)
             .map_err(|error| Unready::Unseen(Chain(&error).to_string()))?;
@@ -105,6 +108,7 @@ impl Machine {
         outcome.failures.extend(state::shadow(&desired, &observed));
         let mut complaints = state::complaints(&desired, &observed);
         complaints.append(&mut outcome.refused);
+        complaints.extend(not_taken);
         // The first failure is the verdict.
         complaints.extend(outcome.failures.iter().skip(1).map(ToString::to_string));
         said.complaints(complaints);

@@ -77,8 +77,9 @@ pub struct Flags {
     )]
     loopback_host_ports: bool,
 
-    /// Rename configurations that the container runtime takes rather than ours to NAME.kubenet-disabled;
-    /// `kubenet-agent cleanup` names them back
+    /// Take over from another pod network: rename configurations that the container runtime takes rather
+    /// than ours to NAME.kubenet-disabled (`kubenet-agent cleanup` names them back), and make its pods on
+    /// cbr0 ours, with the addresses that host-local gave them
     #[arg(long)]
     take_over: bool,
 
@@ -100,6 +101,10 @@ pub struct FolderFlags {
     /// Folder where the container runtime looks for network configurations
     #[arg(long, value_name = "DIR", default_value = names::CNI_CONF_DIR)]
     cni_conf_dir: PathBuf,
+
+    /// Folder where host-local and libcni keep what they know of pods; with --take-over it is read
+    #[arg(long, value_name = "DIR", default_value = names::CNI_DATA_DIR)]
+    cni_data_dir: PathBuf,
 
     /// The plugin's program; without it, the file kubenet beside this program
     #[arg(long, value_name = "FILE")]
@@ -175,6 +180,7 @@ impl FolderFlags {
             bin: bins.next().unwrap_or_default(),
             other_bins: bins.collect(),
             conf: self.cni_conf_dir,
+            data: self.cni_data_dir,
             plugin: self.plugin.or_else(beside).unwrap_or_default(),
             exceptions: None,
         }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use common::attachment::AttachmentId;
 use common::node::NodeView;
 use common::{Prefix, names};
+use net::Mac;
 use net::addr::Address;
 use net::link::Link;
 use net::nftables::Chain;
@@ -79,6 +80,8 @@ pub struct Observed {
     pub tables: BTreeMap<Table, String>,
     /// The addresses of all attachments, by their records and by their links.
     pub attached: Vec<IpAddr>,
+    /// The MAC that cbr0 had when it was taken over.
+    pub kept_mac: Option<Mac>,
     /// What is wrong with records whose addresses are therefore missing in `attached`.
     pub unreadable: Vec<String>,
     pub files: Files,

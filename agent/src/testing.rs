@@ -22,6 +22,7 @@ pub(crate) fn link(index: u32, text: &str) -> Link {
     Link {
         index,
         name: name.to_owned(),
+        alt_names: Vec::new(),
         kind: match kind {
             "" => Kind::Device,
             "bridge" => Kind::Bridge,

@@ -48,6 +48,9 @@ pub const CNI_BIN_DIR: &str = "/opt/cni/bin";
 /// Where runtimes look for network configurations.
 pub const CNI_CONF_DIR: &str = "/etc/cni/net.d";
 
+/// Where host-local and libcni keep what they know of pods.
+pub const CNI_DATA_DIR: &str = "/var/lib/cni";
+
 /// The network configuration that the agent writes.
 pub const CONFLIST: &str = "10-kubenet.conflist";
 
@@ -81,6 +84,9 @@ pub const CLEANING_FILE: &str = "cleaning";
 
 /// Kernel settings as they were before the agent's first change of each.
 pub const BEFORE_FILE: &str = "before.json";
+
+/// The MAC address of a bridge that the agent has taken over, as long as pods live there.
+pub const BRIDGE_MAC_FILE: &str = "bridge-mac";
 
 /// The Nodes of the cluster as the agent knew them last, for its next start without an API server.
 pub const NODES_FILE: &str = "nodes.json";

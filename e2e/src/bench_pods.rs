@@ -44,7 +44,7 @@ pub fn run() -> Result<()> {
 
 /// Puts the reference plugins in the place of ours, without a moment in which there is no network.
 fn hand_over(lab: &mut Lab) -> Result<()> {
-    chain::install(lab, &lab.machines[1].place)?;
+    chain::install(&lab.traces, &lab.machines[1].place)?;
     let cidrs = chain::pod_cidrs(lab, lab.machines[1].name())?;
     let machine = &mut lab.machines[1];
     let list = chain::conflist(&chain::bridge("cni0", &cidrs));

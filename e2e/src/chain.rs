@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::lab::Lab;
 use crate::place::Place;
 use crate::reference;
+use crate::traces::Traces;
 use crate::wait::eventually;
 
 /// What the chain is made of; `loopback` is for containerd, which wants it for every pod.
@@ -19,8 +20,8 @@ pub const PLUGINS: [&str; 4] = ["main/bridge", "main/loopback", "ipam/host-local
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Brings the plugins to the machine whose place it is.
-pub fn install(lab: &Lab, place: &Place) -> Result<()> {
-    let plugins = reference::plugins(&lab.traces, &PLUGINS)?;
+pub fn install(traces: &Traces, place: &Place) -> Result<()> {
+    let plugins = reference::plugins(traces, &PLUGINS)?;
     let bin = place.path(names::CNI_BIN_DIR);
     for plugin in programs() {
         // Not into a file that may be running.

@@ -143,7 +143,7 @@ impl Lab {
 }
 
 /// The host outside, with its server.
-pub(crate) fn outside(traces: &Traces, switch: &Switch, probe: &Path) -> Result<Place> {
+pub fn outside(traces: &Traces, switch: &Switch, probe: &Path) -> Result<Place> {
     let place = Place::open(traces, "outside", probe)?;
     switch.plug(&place, OUTSIDE)?;
     place.start("probe", place.command(probe).arg("serve"))?;

@@ -8,6 +8,7 @@ mod bridge;
 mod commands;
 mod error;
 mod exec;
+mod heir;
 mod hostports;
 mod kernel;
 mod ranges;
@@ -22,6 +23,7 @@ mod wait;
 
 pub use answer::{Answer, Plugin, STDIN_MAX, answer};
 pub use error::Error;
+pub use heir::Heir;
 pub use removal::Reaper;
 pub use request::Environment;
 pub use usage::{Usage, usage};

@@ -113,6 +113,13 @@ impl Pool {
         }
     }
 
+    /// The address that is half a round away from `address`; none if that is not of its subnet.
+    pub(crate) fn opposite(&self, address: IpAddr) -> Option<IpAddr> {
+        let offset = self.range.subnet.offset_of(address)?.clamp(self.first, self.last);
+        let round = self.last - self.first + 1;
+        self.range.subnet.nth(self.first + (offset - self.first + round / 2) % round)
+    }
+
     /// Each of its addresses once, beginning behind `given`, the one that was given last.
     ///
     /// So an address rests as long as possible before it is somebody else's.
@@ -184,6 +191,18 @@ mod tests {
 
     fn pool(subnet: &str, gateway: &str) -> Pool {
         Range::new(subnet.parse().unwrap(), gateway.parse().unwrap()).into()
+    }
+
+    #[test]
+    fn half_a_round_away_is_as_far_as_it_gets() {
+        let check = |subnet, gateway, address: &str, expected: &str| {
+            let opposite = pool(subnet, gateway).opposite(address.parse().unwrap()).unwrap();
+            assert_eq!(opposite, expected.parse::<IpAddr>().unwrap());
+        };
+        check("10.0.0.0/24", "10.0.0.1", "10.0.0.5", "10.0.0.132");
+        check("10.0.0.0/24", "10.0.0.1", "10.0.0.200", "10.0.0.73");
+        check("fd00::/64", "fd00::1", "fd00::5", "fd00::8004");
+        assert_eq!(pool("10.0.0.0/24", "10.0.0.1").opposite("10.0.9.5".parse().unwrap()), None);
     }
 
     #[track_caller]

@@ -117,7 +117,7 @@ pub(crate) fn remove_dead(
     state: &State,
     links: &[Link],
 ) -> Result<Vec<AttachmentId>, Error> {
-    let names = links.iter().map(|link| link.name.as_str()).collect::<HashSet<_>>();
+    let names = links.iter().flat_map(Link::names).collect::<HashSet<_>>();
     let mut ids = state.ids()?;
     ids.retain(|id| !names.contains(id.host_link().as_str()));
     remove_those(kernel, state, Vec::new(), &ids, |kernel, id| is_dead(kernel, state, id))

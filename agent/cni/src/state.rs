@@ -25,6 +25,7 @@ use crate::error::{During, Error};
 use crate::wait;
 
 mod attachments;
+mod held;
 mod leases;
 mod resting;
 

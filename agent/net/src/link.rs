@@ -19,6 +19,8 @@ mod change;
 pub struct Link {
     pub index: u32,
     pub name: String,
+    /// Further names, by which the kernel finds it too (`ip link property add altname`).
+    pub alt_names: Vec<String>,
     pub kind: Kind,
     /// In bytes.
     pub mtu: u32,
@@ -175,8 +177,20 @@ const IFLA_AF_SPEC: u16 = 26;
 const AF_INET6: u16 = 10;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_PROP_LIST: u16 = 52;
+const IFLA_ALT_IFNAME: u16 = 53;
 
 impl Link {
+    /// All its names, the first one first.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        [&self.name].into_iter().chain(&self.alt_names).map(String::as_str)
+    }
+
+    /// Whether the kernel finds it by `name`.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.names().any(|its| its == name)
+    }
+
     fn read(message: &Message<'_>) -> Option<Self> {
         let header = LinkHeader::parse(message.body).ok()?;
         let mut link = (message.kind == RTM_NEWLINK).then(|| Self::bare(&header))?;
@@ -192,6 +206,10 @@ impl Link {
                 IFLA_AF_SPEC => link.addr_gen = addr_gen(value),
                 IFLA_LINK => below = u32_of(value).filter(|&index| index != 0),
                 IFLA_LINK_NETNSID => netnsid = i32_of(value),
+                IFLA_PROP_LIST => {
+                    let names = attributes(value).filter(|(number, _)| *number == IFLA_ALT_IFNAME);
+                    link.alt_names = names.map(|(_, name)| text_of(name)).collect();
+                }
                 _ => {}
             }
         }
@@ -204,6 +222,7 @@ impl Link {
         Self {
             index: header.index,
             name: String::new(),
+            alt_names: Vec::new(),
             kind: Kind::Device,
             mtu: 0,
             mac: None,

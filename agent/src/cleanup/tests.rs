@@ -12,6 +12,7 @@ fn paths() -> Paths {
         conf: "/etc/cni/net.d".into(),
         plugin: "/plugin".into(),
         exceptions: None,
+        data: "/data".into(),
     }
 }
 

@@ -77,6 +77,7 @@ impl Lab {
             bin: self.path("bin"),
             other_bins: Vec::new(),
             conf: self.path("conf"),
+            data: self.path("data"),
             plugin: self.path("program"),
             exceptions: Some(self.path("masquerade/config")),
         }

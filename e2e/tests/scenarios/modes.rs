@@ -152,7 +152,7 @@ fn bridge(lab: &Lab, name: &str) -> Result<Value> {
 /// Takes kubenet from the machine, where the reference plugins and these configurations are then.
 fn away(world: &mut World, configs: &[(&str, &Value)]) -> Result<()> {
     let World { lab, .. } = world;
-    chain::install(lab, &lab.machines[MACHINE].place)?;
+    chain::install(&lab.traces, &lab.machines[MACHINE].place)?;
     let machine = &mut lab.machines[MACHINE];
     for (name, config) in configs {
         fs::write(chain::file(&machine.place, name), config.to_string())?;

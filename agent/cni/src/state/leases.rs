@@ -51,9 +51,7 @@ impl State {
         if claim.file.metadata().during(what)?.len() > 0 {
             return Ok((claim, Found::Before));
         }
-        // As host-local writes it.
-        let content = format!("{}\r\n{}", id.container_id(), id.ifname());
-        let written = claim.file.write_all(content.as_bytes());
+        let written = claim.file.write_all(content(id).as_bytes());
         if written.is_err() {
             // The error says more than one of this would.
             let _ = fs::remove_file(&path);
@@ -129,12 +127,7 @@ impl State {
             let (mut given, last) = self.last_given(pool)?;
             for address in pool.after(last).filter(|&address| !resting.has(address)) {
                 if self.lease(claim, address)? {
-                    // Of one length always, so that nothing of a longer one is left behind it.
-                    let text = format!("{:<39}\n", address.to_string());
-                    let written = given.seek(SeekFrom::Start(0)).map(drop);
-                    let written = written.and_then(|()| given.write_all(text.as_bytes()));
-                    let subnet = pool.range.subnet;
-                    written.during(|| format!("write the last address of {subnet}"))?;
+                    write_last(&mut given, pool, address)?;
                     return Ok(Some(address));
                 }
             }
@@ -173,6 +166,15 @@ impl State {
         let mut text = Vec::new();
         file.read_to_end(&mut text).during(what)?;
         Ok((file, String::from_utf8_lossy(&text).trim_end().parse().ok()))
+    }
+
+    /// Has the first address that is given of `pool` come after `address`, if none was given yet.
+    pub(crate) fn begin_behind(&self, pool: &Pool, address: IpAddr) -> Result<(), Error> {
+        let (mut given, last) = self.last_given(pool)?;
+        match last {
+            Some(_) => Ok(()),
+            None => write_last(&mut given, pool, address),
+        }
     }
 
     /// Removes all that `claim` stands for, and itself last; its leases are most likely `addresses`.
@@ -231,13 +233,26 @@ impl State {
         lease.is_some() && lease == inode(&self.claim_path(id))
     }
 
-    fn claim_path(&self, id: &AttachmentId) -> PathBuf {
+    pub(super) fn claim_path(&self, id: &AttachmentId) -> PathBuf {
         self.path(names::CLAIMS).join(id.to_string())
     }
 
-    fn lease_path(&self, address: IpAddr) -> PathBuf {
+    pub(super) fn lease_path(&self, address: IpAddr) -> PathBuf {
         self.path(names::LEASES).join(address.to_string())
     }
+}
+
+/// What a lease says, as host-local writes it.
+pub(super) fn content(id: &AttachmentId) -> String {
+    format!("{}\r\n{}", id.container_id(), id.ifname())
+}
+
+/// Of one length always, so that nothing of a longer one is left behind it.
+fn write_last(given: &mut File, pool: &Pool, address: IpAddr) -> Result<(), Error> {
+    let text = format!("{:<39}\n", address.to_string());
+    let written = given.seek(SeekFrom::Start(0)).map(drop);
+    let written = written.and_then(|()| given.write_all(text.as_bytes()));
+    written.during(|| format!("write the last address of {}", pool.range.subnet))
 }
 
 /// Whether the lock was free and `file` still has its name.

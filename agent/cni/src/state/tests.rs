@@ -251,3 +251,29 @@ fn lost_leases_of_the_living_are_made_anew() {
     }
     State::open(&state.root, || panic!("nothing is lost")).unwrap();
 }
+
+#[test]
+fn an_address_that_is_held_is_given_to_nobody_but_its_own() {
+    let (_directory, state) = state();
+    let address = "10.0.0.2".parse::<IpAddr>().unwrap();
+    let (own, other) = (id("own@eth0"), id("other@eth0"));
+    state.hold(address, &own).unwrap();
+    state.hold(address, &other).unwrap();
+    assert_eq!(
+        (state.held().unwrap(), state.holder(address).unwrap()),
+        (vec![address], Some(own.clone()))
+    );
+    let (claim, _) = state.claim(&other).unwrap();
+    assert!(!state.lease(&claim, address).unwrap());
+    let given = state.reserve(&claim, &[pool("10.0.0.0/29")], REST).unwrap();
+    assert_eq!(given, Some("10.0.0.3".parse().unwrap()));
+    assert_eq!(state.ids().unwrap(), std::slice::from_ref(&other));
+    let (claim, _) = state.claim(&own).unwrap();
+    state.take_hold(&claim, address).unwrap();
+    assert!(state.is_leased(address, &own) && state.held().unwrap().is_empty());
+    state.release(&claim, &[]).unwrap();
+    state.hold(address, &own).unwrap();
+    state.let_go(address).unwrap();
+    assert_eq!(state.holder(address).unwrap(), None);
+    assert_eq!(names(&state, names::CLAIMS), ["other@eth0"]);
+}

@@ -6,7 +6,7 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoData, InfoKind, InfoPortData,
-    InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, Prop,
 };
 use nix::errno::Errno;
 
@@ -85,6 +85,19 @@ impl Netlink {
             }
         }
         Ok(())
+    }
+
+    /// Gives a link a further name, while it carries what it carries (Linux 5.5).
+    ///
+    /// # Errors
+    /// [`NetError::already_exists`] if the name is taken.
+    pub fn add_alt_name(&mut self, index: u32, name: &str) -> Result<(), NetError> {
+        let names = vec![LinkAttribute::PropList(vec![Prop::AltIfName(name.to_owned())])];
+        let request = Request {
+            message: RouteNetlinkMessage::NewLinkProp(message(index, names)),
+            flags: NLM_F_CREATE | NLM_F_EXCL,
+        };
+        self.change(request, "give a further name to", format_args!("link {index}"))
     }
 
     /// Deletes a link; of a veth pair, both ends.

@@ -250,3 +250,18 @@ fn links_of_other_kinds_are_listed_too() {
     assert_eq!((&find("m").kind, find("m").peer), (&Kind::Other("macvlan".into()), Some(below)));
     assert_eq!(find("b").peer, Some(below));
 }
+
+#[test]
+fn a_link_is_found_by_a_further_name_too() {
+    let (mut machine, bridge, pod) = machine_and_pod();
+    let host = machine.netlink.create_veth(&spec(bridge, &pod)).unwrap().host;
+    machine.netlink.add_alt_name(host, "veth0123456789a").unwrap();
+    let link = machine.netlink.link("veth0123456789a").unwrap().unwrap();
+    assert_eq!((link.index, link.name.as_str()), (host, "veth0"));
+    assert!(link.is_called("veth0") && link.is_called("veth0123456789a") && !link.is_called("x"));
+    assert!(machine.netlink.links().unwrap().contains(&link));
+    let taken = machine.netlink.add_alt_name(bridge, "veth0123456789a").unwrap_err();
+    assert!(taken.already_exists());
+    machine.netlink.delete_link(host).unwrap();
+    assert_eq!(machine.netlink.link("veth0123456789a").unwrap(), None);
+}
