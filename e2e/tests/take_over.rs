@@ -13,13 +13,12 @@ use std::time::Duration;
 
 use common::attachment::AttachmentId;
 use common::{Family, PerFamily, names};
-use e2e::artifacts::{self, Artifacts};
 use e2e::network::Switch;
 use e2e::place::{Place, Process};
-use e2e::program::{converse, output};
+use e2e::program::{converse, output, run};
 use e2e::traces::{Logs, Traces};
 use e2e::wait::eventually;
-use e2e::{chain, host, lab, reference};
+use e2e::{artifacts, chain, host, lab, reference};
 use net::Netns;
 use nix::sys::signal::Signal;
 use probe::ping::Pinger;
@@ -38,8 +37,18 @@ const ONCE: Duration = Duration::from_millis(200);
 
 struct Machine {
     place: Place,
-    artifacts: Artifacts,
     libcni: PathBuf,
+}
+
+/// As tests are built: nothing is measured here.
+fn program(name: &str) -> PathBuf {
+    artifacts::target().join("debug").join(name)
+}
+
+fn build(traces: &Traces) -> anyhow::Result<()> {
+    let mut cargo = artifacts::cargo();
+    cargo.args(["build", "--locked", "-p", "agent", "-p", "cni", "-p", "probe"]);
+    run(traces, "cargo build of agent, plugin and probe", "cargo-programs", &mut cargo)
 }
 
 struct Pod {
@@ -51,14 +60,13 @@ struct Pod {
 impl Machine {
     /// With pods of the reference plugins on cbr0.
     fn open(traces: &Traces, switch: &Switch) -> Self {
-        let artifacts = artifacts::build(traces).unwrap();
-        let place = Place::open(traces, "machine", &artifacts.probe).unwrap();
+        let place = Place::open(traces, "machine", &program("probe")).unwrap();
         switch.plug(&place, NUMBER).unwrap();
         chain::install(traces, &place).unwrap();
         let bridge = chain::bridge(names::BRIDGE, &CIDRS.map(str::to_owned));
         let list = chain::conflist(&bridge).to_string();
         std::fs::write(chain::file(&place, CONFLIST), list).unwrap();
-        Self { place, artifacts, libcni: reference::libcni(traces).unwrap().join("libcni") }
+        Self { place, libcni: reference::libcni(traces).unwrap().join("libcni") }
     }
 
     /// A call of libcni as a runtime makes it, with the configuration of that name.
@@ -92,9 +100,9 @@ impl Machine {
     }
 
     fn start_agent(&self) -> Process {
-        let mut agent = self.place.command(&self.artifacts.agent);
+        let mut agent = self.place.command(program("kubenet-agent"));
         agent.arg(format!("--pod-cidr={}", CIDRS.join(","))).arg("--take-over");
-        agent.arg("--plugin").arg(&self.artifacts.plugin);
+        agent.arg("--plugin").arg(program("kubenet"));
         let mut agent = self.place.start("kubenet-agent", &mut agent).unwrap();
         agent.wait_for_log("network ready").unwrap();
         agent
@@ -102,7 +110,7 @@ impl Machine {
 
     /// The kubenet program's answer to an operator.
     fn agent(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        output(self.place.command(&self.artifacts.agent).args(arguments))
+        output(self.place.command(program("kubenet-agent")).args(arguments))
     }
 
     fn state(&self, folder: &str) -> BTreeSet<String> {
@@ -172,9 +180,10 @@ fn lossless<T>(ways: &[(&Netns, IpAddr)], work: impl FnOnce() -> T) -> T {
 fn a_machine_is_taken_over_from_bridge_and_host_local_without_a_packet_lost() {
     let traces = lab::begin().unwrap();
     host::prepare(&traces).unwrap();
-    let switch = Switch::open(&traces, &artifacts::build(&traces).unwrap().probe).unwrap();
+    build(&traces).unwrap();
+    let switch = Switch::open(&traces, &program("probe")).unwrap();
     let machine = Machine::open(&traces, &switch);
-    let outside = lab::outside(&traces, &switch, &machine.artifacts.probe).unwrap();
+    let outside = lab::outside(&traces, &switch, &program("probe")).unwrap();
     let via = e2e::network::addresses(NUMBER);
     let routes = CIDRS.iter().zip([via.v4, via.v6]);
     let routes = routes.map(|(cidr, via)| format!("route add {cidr} via {via}\n"));
