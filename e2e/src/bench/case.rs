@@ -37,6 +37,9 @@ const LEVELS: [(usize, u16); 4] = [(1, 20), (8, 40), (32, 64), (110, 110)];
 /// What the least program gives its pod, and the gateways.
 const FLOOR: [(&str, &str); 2] = [("10.89.255.1", "10.89.0.1"), ("fd00:89::ffff", "fd00:89::1")];
 
+/// Where in the ranges the leases of others begin: behind all that pods of earlier cases had.
+const FILLED: u16 = 8192;
+
 /// Number of the pod that holds the leases of others.
 const HOLDER: u16 = 9999;
 
@@ -115,8 +118,9 @@ impl<'a> Contest<'a> {
         let host_local = Path::new("/var/lib/cni/networks/reference");
         let mut leases = Vec::new();
         for number in 0..self.case.leases {
-            let [high, low] = (number + 512).to_be_bytes();
-            let addresses = [format!("10.89.{high}.{low}"), format!("fd00:89::{:x}", number + 512)];
+            let [high, low] = (number + FILLED).to_be_bytes();
+            let addresses =
+                [format!("10.89.{high}.{low}"), format!("fd00:89::{:x}", number + FILLED)];
             for address in addresses {
                 let ours = state.join(names::LEASES).join(&address);
                 let theirs = host_local.join(&address);
