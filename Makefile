@@ -3,7 +3,7 @@
 RUST := 1.95
 LAB := cargo run --locked -p e2e --bin lab --
 
-.PHONY: demo demo-down test bench bench-pods bench-controller image kind clean
+.PHONY: demo demo-down test bench bench-pods bench-agent bench-controller image kind clean
 
 demo: rust
 	@$(LAB) demo $(if $(KEEP),--keep) $(if $(MODE),--mode=$(MODE))
@@ -19,6 +19,9 @@ bench: rust
 
 bench-pods: rust
 	@$(LAB) bench-pods
+
+bench-agent: rust
+	@$(LAB) bench-agent $(if $(SIZES),--sizes=$(SIZES)) $(if $(ALONE),--alone) $(if $(REPAIRS),--repairs)
 
 bench-controller: rust
 	@cargo run --release --locked -p e2e --bin lab -- bench-controller

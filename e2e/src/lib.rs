@@ -7,6 +7,7 @@ pub mod api;
 pub mod api_server;
 pub mod artifacts;
 pub mod bench;
+pub mod bench_agent;
 pub mod bench_controller;
 pub mod bench_pods;
 pub mod cgroup;

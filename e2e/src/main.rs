@@ -1,10 +1,11 @@
-//! `lab demo`, `lab test`, `lab bench`, `lab bench-pods`, `lab bench-controller`, `lab down`: what the Makefile calls.
+//! `lab demo`, `lab test`, `lab bench`, `lab bench-pods`, `lab bench-agent`, `lab bench-controller`, `lab down`: what the Makefile calls.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use e2e::bench::{self, Programs};
+use e2e::bench_agent;
 use e2e::bench_controller::{self, Scope};
 use e2e::bench_pods;
 use e2e::demo::{self, Afterwards};
@@ -45,6 +46,18 @@ enum Command {
     Bench,
     /// Time pods from their creation to Ready, beside the reference plugins
     BenchPods,
+    /// Measure the agent on clusters of many Nodes, beside flannel
+    BenchAgent {
+        /// Numbers of Nodes, smallest first
+        #[arg(long, value_delimiter = ',', default_values_t = [100, 1000, 5000])]
+        sizes: Vec<usize>,
+        /// Measure kubenet's agent alone
+        #[arg(long)]
+        alone: bool,
+        /// Instead, break each thing that the agent keeps right 200 times
+        #[arg(long)]
+        repairs: bool,
+    },
     /// Time the controller beside kube-controller-manager
     BenchController(Scope),
     /// What `bench` runs on its machine
@@ -62,6 +75,10 @@ fn main() -> ExitCode {
         Command::Test => stages::run(),
         Command::Bench => bench::run(),
         Command::BenchPods => bench_pods::run(),
+        Command::BenchAgent { repairs: true, .. } => bench_agent::repairs(),
+        Command::BenchAgent { sizes, alone, .. } => {
+            bench_agent::run(&bench_agent::Plan { sizes, flannel: !alone })
+        }
         Command::BenchController(scope) => bench_controller::run(&scope),
         Command::BenchInside { reference, floors } => {
             bench::inside(&Programs { reference, floors })

@@ -1,4 +1,4 @@
-//! The reference plugins, libcni and a newer containerd, built once from the versions that their Go
+//! The reference plugins, libcni, a newer containerd and flannel, built once from the versions that their Go
 //! modules here pin.
 
 use std::path::PathBuf;
@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::artifacts::source;
 use crate::kubernetes::{cache, go_build};
+use crate::program::{command, run};
 use crate::traces::Traces;
 
 /// Where plugins and libcni are kept.
@@ -33,6 +34,18 @@ pub fn containerd(traces: &Traces) -> Result<PathBuf> {
     let packages = ["containerd", "containerd-shim-runc-v2", "ctr"];
     let packages = packages.map(|name| format!("github.com/containerd/containerd/v2/cmd/{name}"));
     built(traces, "containerd", &packages)
+}
+
+/// The program `flanneld`, without its backend for one cloud, whose SDK no module proxy has.
+pub fn flannel(traces: &Traces) -> Result<PathBuf> {
+    let module = source().join("e2e/flannel");
+    let target = cache("flannel", &module)?.join("flanneld");
+    if !target.is_file() {
+        let mut script = command(module.join("build.sh"));
+        script.arg(&target).arg(traces.folder().join("flannel"));
+        run(traces, "go build of flannel", "go-flannel", &mut script)?;
+    }
+    Ok(target)
 }
 
 /// Builds what is missing in the folder of a module: `packages` of its dependencies, "" for its own.

@@ -42,6 +42,8 @@ pub struct Solo {
     pub place: Place,
     /// None while it is stopped.
     pub agent: Option<Process>,
+    /// Pod addresses of the cluster, as flags have them.
+    pub cluster_cidrs: String,
     /// With the rights that the chart gives.
     pub kubeconfig: PathBuf,
     pub pki: Pki,
@@ -63,15 +65,24 @@ impl Solo {
         switch.plug(&place, NUMBER)?;
         let kubeconfig = pki.kubeconfig("kubenet-agent", "kubenet-agent", "")?;
         api.observer.create_nodes(vec![own_node()])?;
-        let traces = traces.clone();
-        Ok(Self { api, place, agent: None, kubeconfig, pki, switch, artifacts, traces })
+        Ok(Self {
+            api,
+            place,
+            agent: None,
+            cluster_cidrs: network::CLUSTER_CIDRS.to_owned(),
+            kubeconfig,
+            pki,
+            switch,
+            artifacts,
+            traces: traces.clone(),
+        })
     }
 
     /// The agent's command line; `more` flags come last.
     pub fn command(&self, more: &[&str]) -> Command {
         let mut agent = self.place.command(&self.artifacts.agent);
         agent.arg("--kubeconfig").arg(&self.kubeconfig).args(["--node-name", NAME]);
-        agent.args(["--cluster-cidr", network::CLUSTER_CIDRS]);
+        agent.args(["--cluster-cidr", &self.cluster_cidrs]);
         agent.arg("--plugin").arg(&self.artifacts.plugin).args(more);
         agent
     }
