@@ -12,16 +12,26 @@ COPY . .
 # What --version tells beside the version; the folder that is built holds no .git.
 ARG COMMIT=unknown
 ARG DATE=unknown
+# How much cargo optimizes, where somebody is in a hurry; as Cargo.toml says unless they are given.
+ARG CARGO_PROFILE_RELEASE_LTO
+ARG CARGO_PROFILE_RELEASE_OPT_LEVEL
+ARG CARGO_PROFILE_RELEASE_CODEGEN_UNITS
+# Cargo goes by times, which tell nothing across builds: a file whose content is that of the last build keeps the time that it had there.
 # Paths of the build leave no trace in the programs. The plugin is static, because a runtime starts it on the machine.
-RUN --mount=type=cache,id=kubenet-target,target=/src/target \
+RUN --mount=type=cache,id=kubenet-build,target=/cache \
     set -eu; \
-    export KUBENET_COMMIT="$COMMIT" KUBENET_DATE="$DATE"; \
-    paths="--remap-path-prefix=/src=. --remap-path-prefix=${CARGO_HOME:-/root/.cargo}=/cargo"; \
+    mkdir -p /cache/src; cd /cache/src; \
+    find . -type f | while read -r file; do [ -e "/src/$file" ] || rm "$file"; done; \
+    (cd /src; find . -type f) | while read -r file; do \
+      cmp -s "/src/$file" "$file" || { mkdir -p "${file%/*}"; cp "/src/$file" "$file"; }; \
+    done; \
+    export KUBENET_COMMIT="$COMMIT" KUBENET_DATE="$DATE" CARGO_TARGET_DIR=/cache/target; \
+    paths="--remap-path-prefix=/cache/src=. --remap-path-prefix=${CARGO_HOME:-/root/.cargo}=/cargo"; \
     host=$(rustc -vV | sed -n 's/^host: //p'); \
     RUSTFLAGS="$paths" cargo build --release --locked -p agent -p check -p controller; \
     RUSTFLAGS="$paths -C target-feature=+crt-static" cargo build --release --locked -p cni --target "$host"; \
-    mkdir -p /image/usr/local/bin; \
-    cp target/release/kubenet-agent target/release/kubenet-check target/release/kubenet-controller "target/$host/release/kubenet" /image/usr/local/bin
+    mkdir -p /image/usr/local/bin; cd /cache/target; \
+    cp release/kubenet-agent release/kubenet-check release/kubenet-controller "$host/release/kubenet" /image/usr/local/bin
 # Each program's libraries, and the licenses of all that is Debian's.
 RUN set -eu; cd /image; \
     cp --parents --dereference /usr/sbin/nft .; \

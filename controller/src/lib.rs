@@ -5,6 +5,7 @@
 //! `foreign`, `queue`, `lease`.
 
 pub mod claims;
+pub mod cleanup;
 pub mod cluster_cidrs;
 pub mod collapse;
 pub mod dry_run;

@@ -42,9 +42,14 @@ pub struct ApiServer {
     cache: PathBuf,
 }
 
+/// The host of the API server.
+pub fn host() -> String {
+    network::addresses(NUMBER).v4.to_string()
+}
+
 /// The URL of the API server.
 pub fn url() -> String {
-    format!("https://{}:{}", network::addresses(NUMBER).v4, network::API_PORT)
+    format!("https://{}:{}", host(), network::API_PORT)
 }
 
 impl ApiServer {

@@ -1,4 +1,4 @@
-//! The API server with controller manager, scheduler and kubenet's controller beside it.
+//! The API server with controller manager and scheduler, and kubenet's controller beside them.
 
 use std::path::PathBuf;
 
@@ -16,14 +16,14 @@ use crate::traces::Traces;
 #[derive(Debug)]
 pub struct ControlPlane {
     pub api: ApiServer,
-    /// None while a scenario has it stopped.
+    /// None before it is started, and while a scenario has it stopped.
     pub controller: Option<Process>,
     controller_kubeconfig: PathBuf,
     controller_program: PathBuf,
 }
 
 impl ControlPlane {
-    /// Starts all of it, and waits until the API server is ready.
+    /// Starts all but kubenet's controller, and waits until the API server is ready.
     pub fn start(
         traces: &Traces,
         switch: &Switch,
@@ -35,9 +35,8 @@ impl ControlPlane {
         let controller_kubeconfig =
             pki.kubeconfig("kubenet-controller", "kubenet-controller", "")?;
         let controller_program = artifacts.controller.clone();
-        let mut this = Self { api, controller: None, controller_kubeconfig, controller_program };
+        let this = Self { api, controller: None, controller_kubeconfig, controller_program };
         this.start_controllers(pki, kubernetes)?;
-        this.start_controller()?;
         Ok(this)
     }
 

@@ -76,6 +76,21 @@ impl Lab {
 
     /// The same with a machine for each of `containerds`.
     pub fn of(traces: &Traces, containerds: [Containerd; 2]) -> Result<Self> {
+        let mut lab = Self::bare(traces, containerds)?;
+        timed("kube-proxies, controller and agents", || {
+            lab.control_plane.start_controller()?;
+            lab.machines.iter_mut().try_for_each(|machine| {
+                machine.start_proxy()?;
+                machine.start_agent()
+            })
+        })?;
+        timed("Nodes Ready", || lab.wait_for_nodes())?;
+        Ok(lab)
+    }
+
+    /// Kubernetes without a network, without kube-proxy and without anything of kubenet: who installs
+    /// that finds Nodes that are not Ready.
+    pub fn bare(traces: &Traces, containerds: [Containerd; 2]) -> Result<Self> {
         say("the lab");
         host::prepare(traces)?;
         cgroup::open(traces, &traces.name())?;
@@ -102,21 +117,19 @@ impl Lab {
         let control_plane = timed("control plane", || {
             ControlPlane::start(traces, &switch, &pki, &kubernetes, &artifacts)
         })?;
-        timed("kubelets, kube-proxies and agents", || {
+        timed("kubelets", || {
             machines.iter_mut().try_for_each(|machine| {
                 machine.import(&image)?;
-                machine.join(parts)?;
-                machine.start_agent()
+                machine.join(parts)
             })
         })?;
         let outside = outside(traces, &switch, &artifacts.probe)?;
         let traces = traces.clone();
-        let lab = Self { control_plane, machines, outside, switch, traces, artifacts };
-        timed("Nodes Ready", || lab.wait_for_nodes())?;
-        Ok(lab)
+        Ok(Self { control_plane, machines, outside, switch, traces, artifacts })
     }
 
-    fn wait_for_nodes(&self) -> Result<()> {
+    /// Waits until each machine's Node has been Ready.
+    pub fn wait_for_nodes(&self) -> Result<()> {
         self.control_plane.api.observer.wait("all Nodes are Ready", PATIENCE, |cluster| {
             let ready = |machine: &Machine| {
                 cluster.nodes.get(machine.name()).is_some_and(|node| node.at(api::READY).is_some())

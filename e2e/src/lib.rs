@@ -18,6 +18,8 @@ pub mod cni_call;
 pub mod control_plane;
 pub mod demo;
 pub mod fake;
+pub mod footprint;
+pub mod helm;
 pub mod host;
 pub mod identity;
 pub mod image;

@@ -31,12 +31,14 @@ const ONCE: Duration = Duration::from_secs(1);
 pub struct Machine {
     pub place: Place,
     pub number: u8,
-    /// None while a scenario has it stopped.
+    /// None before it is started, and while a scenario has it stopped.
     pub agent: Option<Process>,
     runtime: Runtime,
     agent_program: PathBuf,
     plugin: PathBuf,
     agent_kubeconfig: PathBuf,
+    proxy: PathBuf,
+    proxy_kubeconfig: PathBuf,
     folder: PathBuf,
 }
 
@@ -91,6 +93,8 @@ impl Machine {
             agent_program: parts.artifacts.agent.clone(),
             plugin: parts.artifacts.plugin.clone(),
             agent_kubeconfig,
+            proxy: parts.kubernetes.program("kube-proxy")?.to_owned(),
+            proxy_kubeconfig: parts.pki.kubeconfig("kube-proxy", "system:kube-proxy", "")?,
             folder,
         };
         machine.start_containerd()?;
@@ -115,7 +119,7 @@ impl Machine {
         output(ctr().args(["images", "import"]).arg(image)).map(drop)
     }
 
-    /// Starts kubelet and kube-proxy.
+    /// Starts the kubelet.
     pub fn join(&self, parts: Parts<'_>) -> Result<()> {
         let name = self.name();
         let user = format!("system:node:{name}");
@@ -127,10 +131,14 @@ impl Machine {
         kubelet.arg(format!("--hostname-override={name}"));
         kubelet.arg(format!("--node-ip={},{}", addresses.v4, addresses.v6));
         kubelet.args(["--cert-dir=/var/lib/kubelet/pki", "--v=2"]);
-        self.place.start("kubelet", &mut kubelet)?;
-        let kubeconfig = parts.pki.kubeconfig("kube-proxy", "system:kube-proxy", "")?;
-        let config = self.file("kube-proxy.yaml", &proxy_config(&kubeconfig, name))?;
-        let mut proxy = self.place.command(parts.kubernetes.program("kube-proxy")?);
+        self.place.start("kubelet", &mut kubelet).map(drop)
+    }
+
+    /// Starts kube-proxy.
+    pub fn start_proxy(&self) -> Result<()> {
+        let config = proxy_config(&self.proxy_kubeconfig, self.name());
+        let config = self.file("kube-proxy.yaml", &config)?;
+        let mut proxy = self.place.command(&self.proxy);
         self.place.start("kube-proxy", proxy.arg("--config").arg(config)).map(drop)
     }
 

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -27,6 +27,20 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 /// # Errors
 /// What it wrote to stderr, if it fails.
 pub fn output(command: &mut Command) -> Result<String> {
+    let output = finished(command)?;
+    let name = command.get_program().to_string_lossy();
+    String::from_utf8(output.stdout).with_context(|| format!("{name} writes no UTF-8"))
+}
+
+/// The same of what it wrote to stdout, and then of what it wrote to stderr.
+pub fn words(command: &mut Command) -> Result<String> {
+    let output = finished(command)?;
+    let [stdout, stderr] =
+        [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    Ok(format!("{stdout}{stderr}"))
+}
+
+fn finished(command: &mut Command) -> Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().with_context(|| format!("cannot start {name}"))?;
     if !output.status.success() {
@@ -34,7 +48,7 @@ pub fn output(command: &mut Command) -> Result<String> {
         let arguments = command.get_args().collect::<Vec<_>>().join(OsStr::new(" "));
         bail!("{name} {}: {}", arguments.to_string_lossy(), stderr.trim_end());
     }
-    String::from_utf8(output.stdout).with_context(|| format!("{name} writes no UTF-8"))
+    Ok(output)
 }
 
 /// Runs a short program to its end with `input` at its stdin, and returns what it wrote to stdout.

@@ -21,7 +21,14 @@ fn manifest(title: &str, flags: &[&str]) -> String {
 #[test]
 fn the_manifest_for_kubectl_is_the_chart() {
     let title = "# kubenet for a cluster whose pods have addresses of 10.244.0.0/16.";
-    golden("manifests/kubenet.yaml", &manifest(title, &["--skip-tests"]));
+    golden("manifests/kubenet.yaml", &manifest(title, &["--no-hooks"]));
+}
+
+#[test]
+fn the_manifest_of_a_cleanup_is_that_of_helm_uninstall() {
+    let title = "# Takes kubenet away from all machines; the log of job kubenet-cleanup tells.";
+    let cleanup = ["--show-only", "templates/cleanup.yaml"];
+    golden("manifests/kubenet-cleanup.yaml", &manifest(title, &cleanup));
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! The chart, by the real Helm: what it renders, what it refuses, and what it must never say.
 //!
-//! `matrix` renders it with many values, `conventions` looks at what is rendered, `documents`
-//! compares what is generated from it, `check` looks at what `helm test` runs, `monitoring` at what
+//! `matrix` renders it with the many values of `cases`, `conventions` looks at what is rendered, `documents`
+//! compares what is generated from it, `check` looks at what `helm test` runs, `cleanup` at what runs
+//! before the chart goes, `monitoring` at what
 //! alerts and dashboard ask for.
 
 #![expect(clippy::unwrap_used, reason = "what a test can't do is its failure")]
 
+mod cases;
 mod check;
+mod cleanup;
 mod conventions;
 mod documents;
 mod matrix;
@@ -23,8 +26,7 @@ use e2e::program::command;
 use e2e::traces::Logs;
 use serde_json::Value;
 
-/// Values without which the chart has nothing to install.
-const LEAST: &str = "network.clusterCIDRs={10.244.0.0/16}";
+use cases::LEAST;
 
 /// How the chart is rendered everywhere.
 const TEMPLATE: [&str; 4] = ["template", "--namespace", "kube-system", "kubenet"];

@@ -1,0 +1,130 @@
+//! What an installation leaves on a machine and in the API: all of both as lines, to be compared.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use kube::ResourceExt;
+
+use crate::lab::Lab;
+use crate::machine::Machine;
+
+/// Folders that a network installs to; /run/kubenet is ours alone.
+const FOLDERS: [&str; 4] = [
+    "/etc/cni/net.d",
+    "/opt/cni/bin",
+    "/run/kubenet",
+    "/usr/libexec/kubernetes/kubelet-plugins/net/exec",
+];
+
+/// Sysctls that count, or that a kernel changes by itself.
+const RESTLESS: [&str; 2] = ["nf_conntrack_count", "/random/"];
+
+/// Kinds of which there may be objects of kubenet's; `helm.sh/resource-policy: keep` keeps CRDs.
+pub const KINDS: &str = "all,leases,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings,\
+                     poddisruptionbudgets,configmaps,secrets,networkpolicies,\
+                     validatingadmissionpolicies,validatingadmissionpolicybindings";
+
+/// One line for each thing that there is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Footprint(BTreeSet<String>);
+
+impl Footprint {
+    /// Of all machines and of the API.
+    pub fn of(lab: &Lab) -> Result<Self> {
+        let mut lines = BTreeSet::new();
+        for machine in &lab.machines {
+            let said = machine_lines(machine)?;
+            lines.extend(said.into_iter().map(|line| format!("{}: {line}", machine.name())));
+        }
+        lines.extend(api_lines(lab)?);
+        Ok(Self(lines))
+    }
+
+    /// What there is in one of both alone, as a diff has it.
+    pub fn difference(&self, after: &Self) -> Vec<String> {
+        let gone = self.0.difference(&after.0).map(|line| format!("- {line}"));
+        let new = after.0.difference(&self.0).map(|line| format!("+ {line}"));
+        gone.chain(new).collect()
+    }
+}
+
+fn machine_lines(machine: &Machine) -> Result<Vec<String>> {
+    let place = &machine.place;
+    let mut lines = Vec::new();
+    for program in [
+        &["ip", "-o", "link", "show"][..],
+        &["ip", "-o", "address", "show"],
+        &["ip", "-4", "route", "show", "table", "all"],
+        &["ip", "-6", "route", "show", "table", "all"],
+        &["ip", "rule"],
+        &["ip", "-6", "rule"],
+        &["tc", "qdisc", "show"],
+    ] {
+        let what = program.join(" ");
+        let text = place.output(program)?;
+        lines.extend(text.lines().map(|line| format!("{what}: {}", line.trim())));
+    }
+    // kube-proxy's tables live their own life.
+    for table in place.output(&["nft", "list", "tables"])?.lines() {
+        if !table.ends_with(" kube-proxy") {
+            let words = ["nft", "--stateless", "list"].into_iter().chain(table.split(' '));
+            let text = place.output(&words.collect::<Vec<_>>())?;
+            lines.extend(text.lines().map(|line| format!("{table}: {}", line.trim())));
+        }
+    }
+    let folder = Path::new("/proc/sys/net");
+    place.netns.run(|| sysctls(folder, &mut lines))??;
+    for folder in FOLDERS {
+        files(&format!("/proc/{}/root", place.init), folder, &mut lines)?;
+    }
+    Ok(lines)
+}
+
+/// All that can be read.
+fn sysctls(folder: &Path, lines: &mut Vec<String>) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.display().to_string();
+        if path.is_dir() {
+            sysctls(&path, lines)?;
+        } else if !RESTLESS.iter().any(|part| name.contains(part))
+            && let Ok(value) = fs::read_to_string(&path)
+        {
+            lines.push(format!("{name} = {}", value.trim()));
+        }
+    }
+    Ok(())
+}
+
+fn files(root: &str, path: &str, lines: &mut Vec<String>) -> Result<()> {
+    let Ok(entries) = fs::read_dir(format!("{root}{path}")) else { return Ok(()) };
+    for entry in entries {
+        let entry = entry?;
+        let path = format!("{path}/{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            files(root, &path, lines)?;
+        }
+        lines.push(path);
+    }
+    Ok(())
+}
+
+/// The Nodes' condition that is ours, and objects with our name.
+fn api_lines(lab: &Lab) -> Result<Vec<String>> {
+    let api = &lab.control_plane.api;
+    let mut lines = api.observer.look(|cluster| {
+        let nodes = cluster.nodes.values().map(|node| &node.object);
+        let conditions = nodes.flat_map(|node| {
+            let conditions =
+                node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+            let ours = conditions.filter(|condition| condition.type_ == "NetworkUnavailable");
+            ours.map(|condition| format!("{}: {}", node.name_any(), condition.type_))
+        });
+        conditions.collect::<Vec<_>>()
+    });
+    let objects = api.kubectl(&["get", KINDS, "--all-namespaces", "--output=name"])?;
+    lines.extend(objects.lines().filter(|name| name.contains("kubenet")).map(str::to_owned));
+    Ok(lines)
+}
