@@ -56,20 +56,26 @@ pub(super) fn unpack(options: &Options, packed: Packed) -> World {
 /// The place of a request among those that are remembered; none if it changes nothing, or may
 /// happen anyway.
 pub(super) fn bit(command: &Command, options: &Options) -> Option<u8> {
+    match command {
+        Command::Claim { .. } => None,
+        Command::Adopt { mark, .. } | Command::Release { mark, .. } if mark.version != NEW => None,
+        _ => place(command, options),
+    }
+}
+
+/// The place of a request among all that can change something.
+pub(super) fn place(command: &Command, options: &Options) -> Option<u8> {
     let Options { nodes, blocks, .. } = *options;
-    let place = |kind: u8, block: u8, node: u8| kind * nodes * blocks + block * nodes + node;
-    Some(match command {
+    let place = |kind: u8, block: u8, node: u8| Some(kind * nodes * blocks + block * nodes + node);
+    match command {
+        Command::Claim { block, holder } => place(0, block_number(*block), number(&holder.uid)),
         Command::Assign(assignment) => {
             place(1, block_number(assignment.cidrs[0]), number(&assignment.uid))
         }
-        Command::Adopt { block, mark, to } if mark.version == NEW => {
-            place(2, block_number(*block), number(&to.uid))
-        }
-        Command::Release { block, mark } if mark.version == NEW => {
-            place(3, 0, block_number(*block))
-        }
-        _ => return None,
-    })
+        Command::Adopt { block, to, .. } => place(2, block_number(*block), number(&to.uid)),
+        Command::Release { block, .. } => place(3, 0, block_number(*block)),
+        Command::Read { .. } | Command::Look(_) => None,
+    }
 }
 
 pub(super) fn command(place: u8, world: &World, options: &Options) -> Command {

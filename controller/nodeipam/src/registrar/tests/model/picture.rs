@@ -67,7 +67,8 @@ pub(super) fn node(number: u8, at: NodeAt) -> Arc<NodeView> {
 }
 
 impl Registrar {
-    /// All that decides what it will do, but what follows from it.
+    /// All that decides what it will do, but what follows from it: who was given a block that is not
+    /// shown yet is said by Nodes, and once it is shown that decides nothing.
     pub(in crate::registrar) fn picture(&self, uids: &[String], now: Instant) -> String {
         use std::fmt::Write;
 
@@ -83,9 +84,9 @@ impl Registrar {
         let next = allocator.pools().iter().map(Pool::cursors);
         let _ = write!(text, "{:?}", next.collect::<Vec<_>>());
         for block in allocator.ledger().blocks() {
-            let (claim, chosen) = (allocator.ledger().get(block), allocator.chosen_for(block));
-            let shown = allocator.ledger().is_shown(block);
-            let _ = write!(text, "{block}{claim:?}{shown}{chosen:?}");
+            let (claim, shown) =
+                (allocator.ledger().get(block), allocator.ledger().is_shown(block));
+            let _ = write!(text, "{block}{claim:?}{shown}");
         }
         for holder in allocator.ledger().left() {
             let since = allocator.ledger().gone_since(holder).unwrap();

@@ -114,6 +114,13 @@ impl Replica {
         self.pending[usize::from(block)].is_some()
     }
 
+    /// Whether a watch that brings all that has happened to a Node has something new of it. One that
+    /// is gone is as if it had never been seen: its UID does not come back.
+    pub(super) fn is_news(&self, node: u8, at: NodeAt) -> bool {
+        let view = self.view(node);
+        if at.gone { view != View::Unseen } else { view != View::of(at) }
+    }
+
     /// Requests without an answer.
     pub(super) fn open(&self) -> impl Iterator<Item = (Topic, &Command)> {
         let open = self.sent.iter().filter(|(_, sent)| sent.answer.is_none());
@@ -181,7 +188,7 @@ impl Replica {
                     let again = self.registrar.answered(&command, answer.clone(), now);
                     work.subjects.extend(again.subjects);
                 }
-                if matches!(answer, Answer::There) {
+                if !matches!(answer, Answer::Settled) {
                     work.subjects.push(subject);
                 }
                 work
@@ -223,7 +230,9 @@ impl Replica {
         let mut applied = Vec::new();
         for (number, at) in (0..).zip(nodes) {
             let Some(at) = at else { continue };
-            self.note(number, View::of(*at), at.name);
+            if self.options.fine || !at.gone {
+                self.note(number, View::of(*at), at.name);
+            }
             applied.extend((!at.gone).then(|| node(number, *at)));
         }
         self.registrar.nodes(&[], &applied, self.now)
@@ -237,14 +246,14 @@ impl Replica {
     fn refresh(&mut self, nodes: &Nodes) -> Work {
         let (mut gone, mut applied) = (Vec::new(), Vec::new());
         for (number, at) in (0..).zip(nodes) {
-            let Some(at) = at.filter(|at| self.view(number) != View::of(*at)) else { continue };
+            let Some(at) = at.filter(|at| self.is_news(number, *at)) else { continue };
             match (self.view(number), at.gone) {
-                (View::Unseen, true) => {}
                 (View::Empty, true) => gone.push(node(number, NodeAt { block: None, ..at })),
                 (_, true) => gone.push(node(number, at)),
                 (_, false) => applied.push(node(number, at)),
             }
-            self.note(number, View::of(at), at.name);
+            let (view, name) = if at.gone { (View::Unseen, 0) } else { (View::of(at), at.name) };
+            self.note(number, view, name);
         }
         self.registrar.nodes(&gone, &applied, self.now)
     }
@@ -267,8 +276,8 @@ impl Replica {
         let sent = self.sent.remove(subject).unwrap();
         let answer = sent.answer.clone().unwrap();
         let mut work = self.registrar.answered(&sent.command, answer.clone(), self.now);
-        // What is not done yet is asked again after a while.
-        if matches!(answer, Answer::There | Answer::Unknown) {
+        // As the queue has it: what is not done yet is asked again, sooner or later.
+        if !matches!(answer, Answer::Settled) {
             work.subjects.push(subject.clone());
         }
         if again {

@@ -25,6 +25,8 @@ pub(super) struct Options {
     pub fine: bool,
     /// How many faults there may be; none: any number.
     pub faults: Option<u8>,
+    /// Whether a Node may be made under the name of a gone one even where no name can matter.
+    pub names: bool,
     pub fence: bool,
     /// How long claims are kept, in seconds.
     pub delay: u8,
@@ -51,8 +53,20 @@ impl Options {
     pub(super) const fn new(replicas: u8, nodes: u8, blocks: u8) -> Self {
         let server = Server { uid_of_node: true, version: true, looks: true };
         let (faults, delay) = (None, 0);
-        let (fence, fine, unclaimed, forgetful) = (true, false, false, false);
-        Self { replicas, nodes, blocks, fine, faults, fence, delay, unclaimed, forgetful, server }
+        let (fence, fine, unclaimed, forgetful, names) = (true, false, false, false, false);
+        Self {
+            replicas,
+            nodes,
+            blocks,
+            fine,
+            faults,
+            names,
+            fence,
+            delay,
+            unclaimed,
+            forgetful,
+            server,
+        }
     }
 
     /// A network of that many blocks, or one more, which is the Services'.
