@@ -32,8 +32,6 @@ pub struct ApiServer {
     pub observer: Observer,
     pub place: Place,
     pub admin: PathBuf,
-    etcd: Mutex<Process>,
-    etcd_program: PathBuf,
     process: Mutex<Process>,
     program: PathBuf,
     arguments: Vec<OsString>,
@@ -68,8 +66,7 @@ impl ApiServer {
         let names = [&address, "127.0.0.1", network::KUBERNETES_SERVICE, "kubernetes.default"];
         pki.certificate("apiserver", "kube-apiserver", "", &names)?;
         let admin = pki.kubeconfig("admin", "admin", "system:masters")?;
-        let etcd_program = kubernetes.program("etcd")?.to_owned();
-        let etcd = Mutex::new(start_etcd(&place, &etcd_program)?);
+        start_etcd(&place, kubernetes.program("etcd")?)?;
         let program = kubernetes.program("kube-apiserver")?.to_owned();
         let arguments = arguments(pki);
         let process = start(&place, &program, &arguments)?;
@@ -78,18 +75,7 @@ impl ApiServer {
         let observer = Observer::start(place.init, &admin)?;
         let cache = traces.folder().join("kubectl-cache");
         let process = Mutex::new(process);
-        let this = Self {
-            observer,
-            place,
-            admin,
-            etcd,
-            etcd_program,
-            process,
-            program,
-            arguments,
-            kubectl,
-            cache,
-        };
+        let this = Self { observer, place, admin, process, program, arguments, kubectl, cache };
         this.apply(include_str!("../manifests/rbac.yaml"))?;
         Ok(this)
     }
@@ -99,32 +85,6 @@ impl ApiServer {
         let mut process = self.process.lock();
         process.kill()?;
         *process = start(&self.place, &self.program, &self.arguments)?;
-        Ok(())
-    }
-
-    /// Keeps what etcd has now, for [`Self::restore`].
-    pub fn snapshot(&self) -> Result<()> {
-        self.swap_data("rm -rf KEPT && cp -a DATA KEPT")?;
-        self.wait_until_ready()
-    }
-
-    /// Begins again with what etcd had at the last [`Self::snapshot`], as after a disaster.
-    pub fn restore(&mut self) -> Result<()> {
-        self.process.lock().kill()?;
-        self.swap_data("rm -rf DATA && cp -a KEPT DATA")?;
-        *self.process.lock() = start(&self.place, &self.program, &self.arguments)?;
-        self.wait_until_ready()?;
-        // Its watch would go on from a version that is yet to come.
-        self.observer = Observer::start(self.place.init, &self.admin)?;
-        Ok(())
-    }
-
-    fn swap_data(&self, script: &str) -> Result<()> {
-        let mut etcd = self.etcd.lock();
-        etcd.kill()?;
-        let script = script.replace("DATA", DATA).replace("KEPT", &format!("{DATA}-kept"));
-        output(self.place.command("sh").arg("-c").arg(script))?;
-        *etcd = start_etcd(&self.place, &self.etcd_program)?;
         Ok(())
     }
 
@@ -175,13 +135,13 @@ impl ApiServer {
     }
 }
 
-fn start_etcd(place: &Place, program: &Path) -> Result<Process> {
+fn start_etcd(place: &Place, program: &Path) -> Result<()> {
     let mut etcd = place.command(program);
     etcd.arg(format!("--data-dir={DATA}")).args(["--unsafe-no-fsync", "--log-level=warn"]);
     etcd.args(["--listen-client-urls=http://127.0.0.1:2379"]);
     etcd.args(["--advertise-client-urls=http://127.0.0.1:2379"]);
     etcd.args(["--listen-peer-urls=http://127.0.0.1:2380"]);
-    place.start("etcd", &mut etcd)
+    place.start("etcd", &mut etcd).map(drop)
 }
 
 fn arguments(pki: &Pki) -> Vec<OsString> {

@@ -9,6 +9,7 @@ mod events;
 mod faults;
 mod fence;
 mod foreign;
+mod operations;
 mod play;
 mod script;
 
@@ -28,6 +29,9 @@ const CLAIMS: &[Claim<World>] = &[
         foreign::named_and_left_alone,
     ),
     ("who_cannot_be_served_is_named_in_one_event", events::one_for_each_node),
+    ("a_dry_run_prints_a_table_and_writes_nothing", operations::dry_run),
+    ("it_tells_over_http_whether_it_lives_and_is_ready", operations::over_http),
+    ("each_line_of_a_json_log_is_an_object", operations::json_logs),
     ("a_late_patch_does_not_land_on_a_successor", faults::late_patch),
     ("a_lost_reply_changes_no_choice_and_loses_no_block", faults::lost_replies),
     ("a_server_that_asks_for_patience_gets_it", faults::too_many_requests),
