@@ -9,7 +9,9 @@ use kube::ResourceExt;
 use parking_lot::Mutex;
 
 use crate::api::Observer;
+use crate::artifacts::{self, Artifacts};
 use crate::fake;
+use crate::host;
 use crate::kubernetes::Kubernetes;
 use crate::network::{self, Switch};
 use crate::pki::Pki;
@@ -40,6 +42,15 @@ pub struct ApiServer {
     cache: PathBuf,
 }
 
+/// A new API server on a switch of its own, and what programs beside it are started from.
+pub struct Alone {
+    pub api: ApiServer,
+    pub artifacts: Artifacts,
+    pub kubernetes: Kubernetes,
+    pub pki: Pki,
+    pub switch: Switch,
+}
+
 /// The host of the API server.
 pub fn host() -> String {
     network::addresses(NUMBER).v4.to_string()
@@ -48,6 +59,19 @@ pub fn host() -> String {
 /// The URL of the API server.
 pub fn url() -> String {
     format!("https://{}:{}", host(), network::API_PORT)
+}
+
+impl Alone {
+    /// Builds what there is to build, and starts the API server.
+    pub fn start(traces: &Traces) -> Result<Self> {
+        host::prepare(traces)?;
+        let kubernetes = Kubernetes::find_or_build(traces)?;
+        let artifacts = artifacts::build(traces)?;
+        let pki = Pki::new(&traces.folder().join("pki"), &url())?;
+        let switch = Switch::open(traces, &artifacts.probe)?;
+        let api = ApiServer::start(traces, &switch, &pki, &kubernetes, &artifacts.probe)?;
+        Ok(Self { api, artifacts, kubernetes, pki, switch })
+    }
 }
 
 impl ApiServer {

@@ -7,9 +7,8 @@ use anyhow::Result;
 use clap::ValueEnum;
 use kube::{Client, Config};
 
-use crate::api_server::{self, ApiServer};
-use crate::artifacts::{self, Artifacts};
-use crate::host;
+use crate::api_server::{Alone, ApiServer};
+use crate::artifacts::Artifacts;
 use crate::kubernetes::Kubernetes;
 use crate::network::Switch;
 use crate::pki::Pki;
@@ -50,12 +49,7 @@ pub struct Programs {
 
 impl World {
     pub fn new(traces: &Traces) -> Result<Self> {
-        host::prepare(traces)?;
-        let kubernetes = Kubernetes::find_or_build(traces)?;
-        let artifacts = artifacts::build(traces)?;
-        let pki = Pki::new(&traces.folder().join("pki"), &api_server::url())?;
-        let switch = Switch::open(traces, &artifacts.probe)?;
-        let api = ApiServer::start(traces, &switch, &pki, &kubernetes, &artifacts.probe)?;
+        let Alone { api, artifacts, kubernetes, pki, switch } = Alone::start(traces)?;
         let programs = Programs::find(&artifacts, &kubernetes, &pki, &api)?;
         Ok(Self { api, programs, _switch: switch })
     }

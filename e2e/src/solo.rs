@@ -12,12 +12,10 @@ use k8s_openapi::api::core::v1::Node;
 use nix::sys::signal::Signal;
 use probe::http::fetch;
 
-use crate::api_server::{self, ApiServer};
-use crate::artifacts::{self, Artifacts};
+use crate::api_server::{Alone, ApiServer};
+use crate::artifacts::Artifacts;
 use crate::cni_call;
 use crate::fake;
-use crate::host;
-use crate::kubernetes::Kubernetes;
 use crate::network::{self, Switch};
 use crate::pki::Pki;
 use crate::place::{Place, Process};
@@ -55,12 +53,7 @@ pub struct Solo {
 impl Solo {
     /// Everything but the agent, down to the Node with its podCIDRs.
     pub fn open(traces: &Traces) -> Result<Self> {
-        host::prepare(traces)?;
-        let kubernetes = Kubernetes::find_or_build(traces)?;
-        let artifacts = artifacts::build(traces)?;
-        let pki = Pki::new(&traces.folder().join("pki"), &api_server::url())?;
-        let switch = Switch::open(traces, &artifacts.probe)?;
-        let api = ApiServer::start(traces, &switch, &pki, &kubernetes, &artifacts.probe)?;
+        let Alone { api, artifacts, pki, switch, .. } = Alone::start(traces)?;
         let place = Place::open(traces, NAME, &artifacts.probe)?;
         switch.plug(&place, NUMBER)?;
         let kubeconfig = pki.kubeconfig("kubenet-agent", "kubenet-agent", "")?;
