@@ -36,6 +36,8 @@ mod tests {
     use std::os::unix::net::UnixListener;
     use std::thread;
 
+    use nix::sys::socket::{Shutdown, shutdown};
+
     use super::*;
 
     const LIMIT: Duration = Duration::from_millis(20);
@@ -70,7 +72,8 @@ mod tests {
         };
         assert_eq!(error.kind(), ErrorKind::WouldBlock);
         assert_eq!(knock(&path, LIMIT).unwrap_err().kind(), ErrorKind::WouldBlock);
-        drop(listener);
+        // Closing it is not enough: a process that another test is about to start may hold a copy.
+        shutdown(listener.as_raw_fd(), Shutdown::Both).unwrap();
         assert_eq!(knock(&path, LIMIT).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     }
 }

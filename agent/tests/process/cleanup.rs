@@ -13,6 +13,7 @@ use net::shaping::Shaping;
 use net::{Mac, Netlink, Netns};
 
 use crate::lab::{Agent, DEADLINE, agent, folders, know_a_node, machine};
+use crate::reaper::until;
 
 fn cleanup(netns: &Netns, files: &Path, more: &[&str]) -> Output {
     let mut command = agent();
@@ -151,6 +152,11 @@ fn living_pods_keep_what_they_need_and_are_named_unless_it_is_forced() {
     };
     let cbr0 = netlink.link("cbr0").unwrap().unwrap().index;
     veth(&mut netlink, &id.host_link(), &pod, &record.alias(), cbr0);
+    // The agent gives it what a pod's port lacks.
+    until(|| match netlink.link(&id.host_link()).unwrap().unwrap().hairpin {
+        Some(true) => Ok(()),
+        hairpin => Err(format!("hairpin {hairpin:?}")),
+    });
     let right = look(&netns);
     let kept = cleanup(&netns, files.path(), &[]);
     let text = String::from_utf8(kept.stderr).unwrap();
