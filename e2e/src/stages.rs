@@ -11,7 +11,7 @@ use crate::kubernetes::Kubernetes;
 use crate::program::{output, run_for_text};
 use crate::say::say;
 use crate::traces::{Logs, Traces};
-use crate::{chain, host, lab, reference};
+use crate::{chain, helm, host, lab, reference};
 
 /// The test programs that need an API server, or a whole lab.
 const LABS: [&str; 4] = ["agent", "controller", "deployment", "scenarios"];
@@ -86,10 +86,11 @@ fn programs(traces: &Traces) -> Result<()> {
     reference::plugins(traces, &chain::PLUGINS)?;
     reference::libcni(traces)?;
     reference::containerd(traces)?;
+    helm::images(traces)?;
     let (time, budget) = (start.elapsed(), PROGRAMS_BUDGET);
     let seconds = time.as_secs_f64();
     let late = if time > budget { ", OVER BUDGET" } else { "" };
-    let what = "Kubernetes, kubenet, containerd 2 and the reference plugins, built";
+    let what = "Kubernetes, kubenet, its images, containerd 2, reference plugins";
     say(format_args!("{what:<64}{seconds:>6.1} s of {} s{late}", budget.as_secs()));
     Ok(())
 }
@@ -159,6 +160,12 @@ fn stages(workspace: &Workspace) -> Vec<Stage> {
             "scenarios on real kubelets",
             "test -p e2e --locked --test scenarios",
             180,
+            Wanted::Tests,
+        ),
+        Stage::new(
+            "deployed by image, chart and Helm",
+            "test -p e2e --locked --test deployment",
+            240,
             Wanted::Tests,
         ),
     ]);
