@@ -36,7 +36,7 @@ made=$({ echo "$IMAGE $time ${arguments[*]} $OCI"; rustc -V; cat "$source/Docker
 if [ -e "$OUT" ] && [ "$(cat "$OUT.made" 2>/dev/null)" = "$made" ]; then echo "  $IMAGE of $commit is there"; exit; fi
 
 missing=
-for program in buildah mmdebstrap; do command -v $program >/dev/null || missing+=" $program"; done
+for program in buildah mmdebstrap; do type -P $program >/dev/null || missing+=" $program"; done
 install() { DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends $missing >/dev/null; }
 [ -z "$missing" ] || { echo "  installing$missing"; install 2>/dev/null || { apt-get -q update >/dev/null; install; }; }
 
