@@ -17,10 +17,9 @@ impl Allocator {
             return Some(Oddity::Service { cidr, service });
         }
         // Most blocks have one holder, so the Nodes are searched for another one but rarely.
+        let overlaps = |other: &&Holding| other.cidrs.iter().any(|held| held.overlaps(cidr));
         let taken = !self.pools.is_free(cidr);
-        let mut others = self.holdings.values().filter(|_| taken);
-        let other = others.find(|other| other.cidrs.iter().any(|held| held.overlaps(cidr)));
-        if let Some(other) = other {
+        if let Some(other) = taken.then(|| self.holdings.values().find(overlaps)).flatten() {
             return Some(Oddity::Shared { cidr, with: other.node.name.clone() });
         }
         (text.parse() != Ok(cidr)).then(|| Oddity::HostBits { text: text.to_owned(), cidr })
