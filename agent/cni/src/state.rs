@@ -2,7 +2,7 @@
 //!
 //! `claims/ID@IFNAME` is an attachment's own file: its lock, and its content is that of its leases.
 //! `leases/ADDRESS` are further names of that file. `attachments/ID@IFNAME` is its record, as JSON.
-//! `pools/SUBNET` says which address was given last, `resting` which ones were released.
+//! `pools/SUBNET` says which address was given last, `pools/released-BLOCK` when each was released.
 //!
 //! ADD makes them in this order and DEL removes them in the opposite one, so that a process that is
 //! killed leaves nothing without a claim, and whoever finds a claim finds all the rest. Nothing is
@@ -27,10 +27,10 @@ use crate::wait;
 mod attachments;
 mod held;
 mod leases;
-mod resting;
+mod released;
 
 pub(crate) use leases::{Claim, Found};
-pub(crate) use resting::COOL_DOWN;
+pub(crate) use released::COOL_DOWN;
 
 /// How long another process may hold a lock: an ADD or DEL takes milliseconds, the agent's rebuild
 /// of a table some more.
@@ -130,7 +130,6 @@ impl State {
             let removed = missing_is_fine(fs::remove_dir_all(&path));
             removed.during(|| format!("remove {} of an earlier boot", path.display()))?;
         }
-        remove_file(&self.path(resting::RESTING))?;
         let marker = self.path(names::BOOT_ID_FILE);
         let new = marker.with_extension("new");
         let written = write_new(&new, boot_id()?.as_bytes());

@@ -42,6 +42,10 @@ pub(crate) enum Found {
 impl State {
     /// Locks the claim of `id`, which is made where it is missing.
     pub(crate) fn claim(&self, id: &AttachmentId) -> Result<(Claim, Found), Error> {
+        self.make_claim(id).inspect_err(|_| self.forget_empty(id))
+    }
+
+    fn make_claim(&self, id: &AttachmentId) -> Result<(Claim, Found), Error> {
         let path = self.claim_path(id);
         let claim = self.lock_claim(id, &lock_options())?;
         let missing = || Err(ErrorKind::NotFound.into());
@@ -53,10 +57,20 @@ impl State {
         }
         let written = claim.file.write_all(content(id).as_bytes());
         if written.is_err() {
-            // The error says more than one of this would.
-            let _ = fs::remove_file(&path);
+            // Maybe a part was.
+            let _ = claim.file.set_len(0);
         }
         written.during(what).map(|()| (claim, Found::Nothing))
+    }
+
+    /// Removes the claim of `id` if whoever made it got no further; the error that led here says more than
+    /// one of this would.
+    fn forget_empty(&self, id: &AttachmentId) {
+        if let Ok(Some(claim)) = self.idle_claim(id)
+            && claim.file.metadata().is_ok_and(|metadata| metadata.len() == 0)
+        {
+            let _ = fs::remove_file(self.claim_path(id));
+        }
     }
 
     /// Locks the claim of `id`, if there is one.
@@ -122,18 +136,18 @@ impl State {
         pools: &[Pool],
         cool_down: Duration,
     ) -> Result<Option<IpAddr>, Error> {
-        let resting = self.resting(cool_down)?;
+        let mut released = self.released(cool_down)?;
         for pool in pools {
             let (mut given, last) = self.last_given(pool)?;
-            for address in pool.after(last).filter(|&address| !resting.has(address)) {
-                if self.lease(claim, address)? {
+            for address in pool.after(last) {
+                if !released.has(address)? && self.lease(claim, address)? {
                     write_last(&mut given, pool, address)?;
                     return Ok(Some(address));
                 }
             }
         }
         let in_a_pool = |address: &IpAddr| pools.iter().any(|pool| pool.has(*address));
-        for address in resting.oldest_first().into_iter().filter(in_a_pool) {
+        for address in released.oldest_first()?.into_iter().filter(in_a_pool) {
             if self.lease(claim, address)? {
                 return Ok(Some(address));
             }
@@ -188,7 +202,7 @@ impl State {
             own_leases = self.leases_of(&own)?;
         }
         if !own_leases.is_empty()
-            && let Err(error) = self.rest(&own_leases)
+            && let Err(error) = self.note_release(&own_leases)
         {
             // An address without a rest is better than one that is never free again.
             eprintln!("kubenet: {error}");

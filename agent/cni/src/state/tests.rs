@@ -73,7 +73,8 @@ fn what_is_released_is_all_gone() {
     for directory in [names::CLAIMS, names::LEASES, names::ATTACHMENTS] {
         assert_eq!(names(&state, directory), [""; 0]);
     }
-    assert_eq!(names(&state, POOLS), ["10.0.0.0-29", "fd00::-64"]);
+    let kept = ["10.0.0.0-29", "fd00::-64", "lock", "released-10.0.0.0", "released-fd00::"];
+    assert_eq!(names(&state, POOLS), kept);
 }
 
 #[test]
@@ -161,21 +162,58 @@ fn without_a_cool_down_an_address_is_free_at_once() {
     let pool = pool("10.0.0.0/30");
     let address = state.reserve(&claim, &[pool], REST).unwrap().unwrap();
     state.release(&claim, &[]).unwrap();
-    assert!(state.resting(REST).unwrap().has(address));
-    assert!(!state.resting(Duration::ZERO).unwrap().has(address));
+    let rests = |cool_down| state.released(cool_down).unwrap().has(address).unwrap();
+    assert!(rests(REST) && !rests(Duration::ZERO));
 }
 
 #[test]
-fn the_list_of_what_rests_stays_short() {
+fn what_was_released_is_known_by_address_and_age_across_blocks() {
     let (_directory, state) = state();
-    let address = ["fd00:1111:2222:3333::1".parse().unwrap()];
-    for _ in 0..2000 {
-        state.rest(&address).unwrap();
+    let order = ["10.0.255.255", "fd00::9", "10.1.0.0", "10.0.0.7", "fd00::1:9", "10.0.0.7"];
+    let order = order.map(|address| address.parse::<IpAddr>().unwrap());
+    for address in order {
+        state.note_release(&[address]).unwrap();
     }
-    let length = || fs::metadata(state.path("resting")).unwrap().len();
-    assert!(length() > 32 << 10);
-    assert!(state.resting(REST).unwrap().has(address[0]));
-    assert!(length() < 100);
+    let mut released = state.released(REST).unwrap();
+    for address in order {
+        assert!(released.has(address).unwrap(), "{address}");
+    }
+    for other in ["10.0.0.6", "10.0.0.8", "10.2.0.7", "fd00::8", "fd01::9", "0.0.0.0"] {
+        assert!(!released.has(other.parse().unwrap()).unwrap(), "{other}");
+    }
+    // Of two releases of one address the later counts.
+    assert_eq!(released.oldest_first().unwrap(), [0, 1, 2, 4, 5].map(|at| order[at]));
+    drop(released);
+    let mut seen = state.seen_resting(REST).unwrap();
+    seen.sort();
+    assert_eq!(seen.len(), 5, "{seen:?}");
+}
+
+#[test]
+fn to_ask_for_a_release_takes_one_place_however_many_there_were() {
+    let (_directory, state) = state();
+    let file = state.path(POOLS).join("released-10.0.0.0");
+    state.note_release(&["10.0.0.2".parse().unwrap()]).unwrap();
+    let length = || fs::metadata(&file).unwrap().len();
+    assert_eq!(length(), 3 * 8);
+    for _ in 0..1000 {
+        state.note_release(&["10.0.0.2".parse().unwrap()]).unwrap();
+    }
+    assert_eq!(length(), 3 * 8);
+}
+
+#[test]
+fn a_spoilt_file_of_releases_costs_a_rest_and_no_address() {
+    let (_directory, state) = state();
+    let (claim, _) = state.claim(&id("c@eth0")).unwrap();
+    let file = state.path(POOLS).join("released-10.0.0.0");
+    let (to_come, long) = (u64::MAX.to_ne_bytes().repeat(8), vec![0; 1 << 20]);
+    let texts: [&[u8]; 4] = [b"\xff", b"", &to_come, &long];
+    for spoilt in texts {
+        fs::write(&file, spoilt).unwrap();
+        let address = state.reserve(&claim, &[pool("10.0.0.0/29")], REST).unwrap().unwrap();
+        state.let_go(address).unwrap();
+    }
 }
 
 #[test]

@@ -13,8 +13,27 @@ use crate::hostports::{listing, make_table, mapping};
 use crate::lab::{Call, Host, IPV4, IPV6, call, command, pod};
 
 /// The calls that write files, links and netlink messages.
-const KINDS: [&str; 8] =
-    ["openat", "mkdir", "write", "linkat", "rename", "unlink", "sendto", "setns"];
+const KINDS: [&str; 9] =
+    ["openat", "mkdir", "write", "pwrite64", "linkat", "rename", "unlink", "sendto", "setns"];
+
+/// The calls that look, lock and wait: they change nothing, and may fail too.
+const LOOKS: [&str; 15] = [
+    "statx",
+    "fstat",
+    "statfs",
+    "fstatfs",
+    "flock",
+    "read",
+    "pread64",
+    "getdents64",
+    "lseek",
+    "socket",
+    "bind",
+    "connect",
+    "setsockopt",
+    "recvfrom",
+    "clone3",
+];
 
 const TINY: (&str, &str) = ("10.244.1.0/30", "10.244.1.1");
 
@@ -52,7 +71,9 @@ fn at_each_seam(verb: &str, fault: &str, mut test: impl FnMut(&mut Host, net::Ne
     host.conf["cni.dev/valid-attachments"] = json!([]);
     let table = listing(&host);
     let mut seams = 0;
-    for kind in KINDS {
+    // To be killed between two of the others is to be killed before the second.
+    let looks = if fault == KILL { &[][..] } else { &LOOKS };
+    for &kind in KINDS.iter().chain(looks) {
         for number in 1.. {
             let pod = pod();
             if verb != "ADD" {
@@ -122,6 +143,11 @@ fn another_add_gets_the_address_of_one_that_was_killed() {
 #[test]
 fn del_finishes_what_a_del_that_was_killed_began() {
     at_each_seam("DEL", KILL, |host, _pod, _| host.del("c1").succeeded());
+}
+
+#[test]
+fn gc_finishes_what_a_del_that_was_killed_began() {
+    at_each_seam("DEL", KILL, |host, _pod, _| gc(host));
 }
 
 #[test]

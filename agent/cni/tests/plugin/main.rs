@@ -8,6 +8,7 @@ mod add;
 mod args;
 mod asked;
 mod bandwidth;
+mod chance;
 mod check;
 mod crash;
 mod del;
