@@ -120,6 +120,7 @@ impl Answer {
             host_link: id.host_link(),
             mac: self.mac.clone(),
             addresses,
+            network: names::PLUGIN.to_owned(),
             pod: self.pod.clone(),
             ..Attachment::default()
         }

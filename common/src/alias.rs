@@ -15,6 +15,9 @@ const ALIAS_PREFIX: &str = "kubenet ";
 /// Begins the word for the network namespace, as `/proc/PID/ns/net` names it.
 const INODE_PREFIX: &str = "net:[";
 
+/// Begins the word for a network that is not the agent's; a pod's word has a '/'.
+const NETWORK_PREFIX: char = '@';
+
 /// What the alias of a host link says: whose it is, and the addresses.
 pub fn read_alias(alias: &str) -> Option<(AttachmentId, Vec<IpAddr>)> {
     let mut words = alias.strip_prefix(ALIAS_PREFIX)?.split(' ');
@@ -38,17 +41,22 @@ impl AttachmentId {
 
 impl Attachment {
     /// What the host link's alias says:
-    /// `kubenet CONTAINERID@IFNAME ADDRESS ADDRESS MAC net:[INODE] NAMESPACE/POD`. The MAC address is
-    /// there if it was asked for, the pod where it fits the kernel's 255 bytes (`IFALIASZ`) too.
+    /// `kubenet CONTAINERID@IFNAME ADDRESS ADDRESS MAC net:[INODE] @NETWORK NAMESPACE/POD`. The MAC
+    /// address is there if it was asked for, the network if it is not the agent's; network and pod where
+    /// they fit the kernel's 255 bytes (`IFALIASZ`) too.
     pub fn alias(&self) -> String {
         let mut words = vec![format!("{ALIAS_PREFIX}{}@{}", self.container_id, self.ifname)];
         words.extend(self.addresses.iter().map(ToString::to_string));
         let is_derived = self.mac == mac_text(mac_of(&self.addresses));
         words.extend(Some(&self.mac).filter(|_| !is_derived).cloned());
         words.push(format!("{INODE_PREFIX}{}]", self.netns_inode));
-        let alias = words.join(" ");
-        let pod = self.pod.as_ref().map(|pod| format!(" {pod}")).unwrap_or_default();
-        if alias.len() + pod.len() <= ALIAS_MAX { alias + &pod } else { alias }
+        let network =
+            Some(&self.network).filter(|name| !["", names::PLUGIN].contains(&name.as_str()));
+        let network = network.map(|name| format!(" {NETWORK_PREFIX}{name}"));
+        let pod = self.pod.as_ref().map(|pod| format!(" {pod}"));
+        [network, pod].into_iter().flatten().fold(words.join(" "), |alias, word| {
+            if alias.len() + word.len() <= ALIAS_MAX { alias + &word } else { alias }
+        })
     }
 
     /// The record of an attachment as far as its host link's `alias` tells it: without limits, host
@@ -58,6 +66,8 @@ impl Attachment {
         let words = || alias.split(' ').skip(2);
         let inode = words().find_map(|word| word.strip_prefix(INODE_PREFIX)?.strip_suffix(']'));
         let mac = words().find(|word| is_mac(word)).map(str::to_owned);
+        let mut network = words().filter_map(|word| word.strip_prefix(NETWORK_PREFIX));
+        let network = network.find(|name| !name.contains('/')).unwrap_or(names::PLUGIN);
         Some(Self {
             host_link: id.host_link(),
             container_id: id.container_id().to_owned(),
@@ -66,6 +76,7 @@ impl Attachment {
             mac: mac.unwrap_or_else(|| mac_text(mac_of(&addresses))),
             addresses,
             netns_inode: inode.and_then(|inode| inode.parse().ok()).unwrap_or_default(),
+            network: network.to_owned(),
             pod: pod_of_alias(alias),
             ..Self::default()
         })
@@ -97,6 +108,7 @@ mod tests {
                 "fd00:1111:2222:3333:4444:5555:6666:7777".parse().unwrap(),
             ],
             netns_inode: u32::MAX.into(),
+            network: "kubenet".to_owned(),
             ..Attachment::default()
         };
         let alias = record.alias();
@@ -141,6 +153,25 @@ mod tests {
             (addresses, read),
             (told.0.iter().map(ToString::to_string).collect(), (told.1, told.2, told.3))
         );
+    }
+
+    #[test]
+    fn an_alias_names_a_network_that_is_not_the_agents() {
+        let check = |network: &str, alias: &str| {
+            let record = Attachment {
+                container_id: "c".into(),
+                ifname: "eth0".into(),
+                mac: "00:00:00:00:00:00".into(),
+                network: network.into(),
+                pod: Some(Pod { namespace: "@ns".into(), name: "web".into(), uid: String::new() }),
+                ..Attachment::default()
+            };
+            assert_eq!(record.alias(), alias);
+            let told = Attachment::of_alias(alias).unwrap();
+            assert_eq!((told.network, told.pod), (record.network, record.pod));
+        };
+        check("kubenet", "kubenet c@eth0 net:[0] @ns/web");
+        check("pods", "kubenet c@eth0 net:[0] @pods @ns/web");
     }
 
     #[test]

@@ -36,10 +36,11 @@ pub enum NameError {
          {CONTAINER_ID_MAX} at most"
     )]
     ContainerId(String),
-    /// What the kernel refuses (`dev_valid_name` in net/core/dev.c).
+    /// What the kernel refuses (`dev_valid_name` in net/core/dev.c), or takes for the template of a name
+    /// (`eth%d`); and what bytes become that are no UTF-8.
     #[error(
-        "{0:?} is no interface name: want 1 to {IFNAME_MAX} bytes without '/', ':' and white space, \
-         and neither \".\" nor \"..\""
+        "{0:?} is no interface name: want 1 to {IFNAME_MAX} bytes of UTF-8 without '/', ':', '%' and \
+         white space, and neither \".\" nor \"..\""
     )]
     Ifname(String),
 }
@@ -103,7 +104,9 @@ pub fn check_container_id(text: &str) -> Result<(), NameError> {
 }
 
 pub fn check_ifname(text: &str) -> Result<(), NameError> {
-    let refused = |c: char| matches!(c, '/' | ':' | '\0') || c.is_whitespace();
+    let refused = |c: char| {
+        matches!(c, '/' | ':' | '%' | '\0' | char::REPLACEMENT_CHARACTER) || c.is_whitespace()
+    };
     let valid = (1..=IFNAME_MAX).contains(&text.len())
         && !matches!(text, "." | "..")
         && !text.contains(refused);
@@ -153,6 +156,9 @@ pub struct Attachment {
     pub addresses: Vec<IpAddr>,
     /// Inode of the network namespace on nsfs.
     pub netns_inode: u64,
+    /// Name of the network that it is attached to.
+    #[serde(default = "default_network")]
+    pub network: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub host_ports: Vec<HostPort>,
     #[serde(default, skip_serializing_if = "Bandwidth::is_unlimited")]
@@ -181,6 +187,10 @@ impl fmt::Display for Pod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
     }
+}
+
+fn default_network() -> String {
+    names::PLUGIN.to_owned()
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -241,9 +251,9 @@ mod tests {
                 "{id}"
             );
         }
-        for ifname in
-            ["", ".", "..", "../e", "a/b", "a:b", "a b", "a\t", "a\0b", "sixteen-letters-"]
-        {
+        let senseless = ["", ".", "..", "sixteen-letters-", "eth%d", "\u{fffd}"];
+        let dividing = ["../e", "a/b", "a:b", "a b", "a\t", "a\0b"];
+        for ifname in senseless.into_iter().chain(dividing) {
             assert!(
                 matches!(AttachmentId::new("c", ifname), Err(NameError::Ifname(_))),
                 "{ifname}"

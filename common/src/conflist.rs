@@ -38,8 +38,9 @@ pub struct PluginConfig {
     /// MTU of the pod's routes that leave the bridge's segment, in bytes; the device's, where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route_mtu: Option<u32>,
-    /// Whether a pod may reach itself through a Service: the hairpin flag of its bridge port.
-    #[serde(default)]
+    /// Whether a pod may reach itself through a Service: the hairpin flag of its bridge port. The
+    /// reference `bridge` has the longer name.
+    #[serde(default, alias = "hairpinMode")]
     pub hairpin: bool,
     /// A pod gets an address of each family that there is here, from the first range that has a free one.
     /// DEL needs none.
@@ -170,5 +171,8 @@ mod tests {
             serde_json::from_str(r#"{"type": "kubenet", "ranges": []}"#).unwrap();
         assert_eq!((plugin.bridge.as_str(), plugin.state_dir.as_str()), ("cbr0", "/run/kubenet"));
         assert_eq!((plugin.mtu, plugin.hairpin), (None, false));
+        let plugin: PluginConfig =
+            serde_json::from_str(r#"{"type": "kubenet", "hairpinMode": true}"#).unwrap();
+        assert!(plugin.hairpin);
     }
 }

@@ -240,7 +240,10 @@ fn chain() -> Machine {
         json!({ "type": "tuning", "sysctl": { "net.core.somaxconn": "500" } }),
     ];
     let behind = [
-        json!({ "type": "tuning", "sysctl": { "net.ipv4.conf.IFNAME.arp_filter": "1" } }),
+        json!({
+            "type": "tuning", "sysctl": { "net.ipv4.conf.IFNAME.arp_filter": "1" },
+            "mac": "02:00:5e:10:00:77",
+        }),
         json!({ "type": "portmap", "capabilities": { "portMappings": true }, "snat": true }),
         json!({ "type": "firewall" }),
         json!({ "type": "bandwidth", "capabilities": { "bandwidth": true } }),
@@ -278,6 +281,21 @@ fn in_a_chain_with_the_reference_plugins_all_of_them_work() {
         assert_eq!(machine.leases(), 0);
         machine.done("DEL", "c1", &pod, &asked);
     }
+}
+
+#[test]
+fn plugins_of_the_networks_own_folder_come_behind() {
+    let (machine, pod) = (Machine::new(&[], &[]), pod());
+    let folder = machine.folder.join("net.d/pods");
+    fs::create_dir(&folder).unwrap();
+    let tuning = json!({ "type": "tuning", "mac": "02:00:5e:10:00:77" });
+    fs::write(folder.join("50-tuning.conf"), tuning.to_string()).unwrap();
+    let result = machine.done("ADD", "c1", &pod, &json!({}));
+    assert_eq!(result["interfaces"][2]["mac"], "02:00:5e:10:00:77");
+    for verb in ["CHECK", "DEL"] {
+        machine.done(verb, "c1", &pod, &json!({}));
+    }
+    assert_eq!(machine.leases(), 0);
 }
 
 /// What the pod answers on port 8080 of the machine, by the rules of portmap.

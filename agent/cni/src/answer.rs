@@ -40,6 +40,12 @@ impl Plugin {
     }
 }
 
+/// What a person is told who calls it by `name`; a runtime always says what it wants.
+pub fn about(name: &str) -> String {
+    let (release, versions) = (common::version(), Version::ALL.map(Version::as_str).join(", "));
+    format!("CNI plugin {name} of kubenet {release}\nCNI protocol versions supported: {versions}")
+}
+
 /// Does what a runtime asks for.
 pub fn answer(plugin: Plugin, environment: &Environment, stdin: &[u8]) -> Answer {
     let conf = request::decode(stdin, STDIN_MAX);
@@ -60,7 +66,13 @@ fn run(
     environment: &Environment,
     conf: Result<Conf, Error>,
 ) -> Result<Option<Value>, Error> {
-    let call = Call::parse(environment)?;
+    let call = match plugin {
+        Plugin::Kubenet => Call::parse(environment)?,
+        // What else is said of a pod is not for them.
+        Plugin::Exec | Plugin::Loopback => {
+            Call::parse(&Environment { args: None, ..environment.clone() })?
+        }
+    };
     if call == Call::Version {
         // Whoever asks which versions there are need not know one.
         let version = conf.and_then(|conf| request::version(&conf)).unwrap_or(Version::NEWEST);
@@ -83,7 +95,7 @@ fn kubenet(request: Request, version: Version) -> Result<Option<Value>, Error> {
         }
         Request::Del { id, state_dir } => del::del(&id, &state_dir),
         Request::Check { target, previous, config } => check::check(&target, &config, &previous),
-        Request::Gc { valid, state_dir } => gc::gc(&valid, &state_dir),
+        Request::Gc { network, valid, state_dir } => gc::gc(&network, &valid, &state_dir),
         Request::Status { config } => status::status(&config),
         Request::Version => return Ok(Some(spec::versions(version))),
     }

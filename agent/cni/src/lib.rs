@@ -21,7 +21,7 @@ mod usage;
 mod veth;
 mod wait;
 
-pub use answer::{Answer, Plugin, STDIN_MAX, answer};
+pub use answer::{Answer, Plugin, STDIN_MAX, about, answer};
 pub use error::Error;
 pub use heir::Heir;
 pub use removal::Reaper;

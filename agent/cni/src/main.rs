@@ -1,6 +1,6 @@
 //! The plugin's program: the environment and standard input in, JSON and an exit code out.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -16,17 +16,13 @@ fn main() -> ExitCode {
         ifname: std::env::var_os("CNI_IFNAME"),
         args: std::env::var_os("CNI_ARGS"),
     };
-    if environment.command.is_none() {
-        // A person has called it: a runtime always says what it wants.
-        eprintln!("CNI plugin {name} of kubenet {}", common::version());
+    if environment.command.as_ref().is_none_or(|command| command.is_empty()) {
+        eprintln!("{}", cni::about(&name));
         return ExitCode::SUCCESS;
     }
-    let mut stdin = Vec::new();
-    let limit = u64::try_from(STDIN_MAX).unwrap_or(u64::MAX).saturating_add(1);
-    if let Err(error) = io::stdin().lock().take(limit).read_to_end(&mut stdin) {
-        // What is missing then is refused like any other text that is no configuration.
-        eprintln!("kubenet: cannot read standard input: {error}");
-    }
+    // Whoever asks at a terminal which versions there are has nothing to say.
+    let silent = environment.command == Some("VERSION".into()) && io::stdin().is_terminal();
+    let stdin = if silent { Vec::new() } else { read() };
     let (text, code) = match cni::answer(Plugin::called(&name), &environment, &stdin) {
         Answer::Done(text) => (text, ExitCode::SUCCESS),
         Answer::Failed(text) => (Some(text), ExitCode::FAILURE),
@@ -38,4 +34,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn read() -> Vec<u8> {
+    let mut stdin = Vec::new();
+    let limit = u64::try_from(STDIN_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    if let Err(error) = io::stdin().lock().take(limit).read_to_end(&mut stdin) {
+        // What is missing then is refused like any other text that is no configuration.
+        eprintln!("kubenet: cannot read standard input: {error}");
+    }
+    stdin
 }

@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use common::attachment::AttachmentId;
+use common::attachment::{Attachment, AttachmentId};
 use net::NetError;
 use net::link::Link;
 
@@ -49,6 +49,19 @@ impl Reaper {
     pub fn restore(&mut self, id: &AttachmentId) -> Result<(), Error> {
         recovery::restore(&mut self.kernel, &self.state, id)
     }
+}
+
+/// What is known of `id`: its record, or where that was lost what its host link's alias tells.
+pub(crate) fn known(
+    kernel: &mut Kernel,
+    state: &State,
+    id: &AttachmentId,
+) -> Result<Option<Attachment>, Error> {
+    if let Some(record) = state.last_record(id)? {
+        return Ok(Some(record));
+    }
+    let link = veth::find(&mut kernel.links, id)?;
+    Ok(link.and_then(|link| Attachment::of_alias(&link.alias?)))
 }
 
 /// What has become of an attachment.

@@ -53,7 +53,7 @@ pub(crate) enum Request {
     Add { target: Target, args: Args, previous: Option<Value>, config: Config },
     Del { id: AttachmentId, state_dir: PathBuf },
     Check { target: Target, previous: Value, config: Config },
-    Gc { valid: BTreeSet<AttachmentId>, state_dir: PathBuf },
+    Gc { network: String, valid: BTreeSet<AttachmentId>, state_dir: PathBuf },
     Status { config: Config },
     Version,
 }
@@ -105,7 +105,8 @@ impl Verb {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     Add(Target, Args),
-    Del(AttachmentId),
+    /// The namespace is there where a runtime says it.
+    Del(AttachmentId, Option<PathBuf>),
     Check(Target),
     Gc,
     Status,
@@ -128,10 +129,12 @@ pub(crate) fn decode(stdin: &[u8], limit: usize) -> Result<Conf, Error> {
     serde_json::from_slice(stdin).map_err(|error| refused(error.to_string()))
 }
 
-/// The version that `conf` speaks; without one it is 0.1.0, says the specification.
+/// The version that `conf` speaks; without one it is 0.1.0, says the specification, and libcni also where
+/// it is empty.
 pub(crate) fn version(conf: &Conf) -> Result<Version, Error> {
     let text = match conf.get("cniVersion") {
-        None => "0.1.0",
+        None | Some(Value::Null) => "0.1.0",
+        Some(Value::String(text)) if text.is_empty() => "0.1.0",
         Some(Value::String(text)) => text,
         Some(other) => return Err(Error::Config(vec![format!("cniVersion is no text: {other}")])),
     };
@@ -171,10 +174,10 @@ impl Call {
             Verb::Add => Args::parse(&text(environment.args.as_ref()), &mut mistakes),
             _ => Args::default(),
         };
-        let target = id.clone().zip(netns).map(|(id, netns)| Target { id, netns });
+        let target = id.clone().zip(netns.clone()).map(|(id, netns)| Target { id, netns });
         let call = match verb {
             Verb::Add => target.map(|target| Self::Add(target, args)),
-            Verb::Del => id.map(Self::Del),
+            Verb::Del => id.map(|id| Self::Del(id, netns)),
             Verb::Check => target.map(Self::Check),
             Verb::Gc => Some(Self::Gc),
             Verb::Status => Some(Self::Status),
@@ -186,7 +189,7 @@ impl Call {
     const fn verb(&self) -> Verb {
         match self {
             Self::Add(..) => Verb::Add,
-            Self::Del(_) => Verb::Del,
+            Self::Del(..) => Verb::Del,
             Self::Check(_) => Verb::Check,
             Self::Gc => Verb::Gc,
             Self::Status => Verb::Status,
@@ -246,10 +249,12 @@ impl Request {
                 })?;
                 Self::Check { target, previous, config: Config::parse(conf, &Args::default())? }
             }
-            Call::Del(id) => Self::Del { id, state_dir: config::state_dir(&conf)? },
+            Call::Del(id, _) => Self::Del { id, state_dir: config::state_dir(&conf)? },
             Call::Gc => {
+                let network = config::network_name(&conf);
+                let network = network.map_err(|mistake| Error::Config(vec![mistake]))?;
                 let valid = valid_attachments(&mut conf)?;
-                Self::Gc { valid, state_dir: config::state_dir(&conf)? }
+                Self::Gc { network, valid, state_dir: config::state_dir(&conf)? }
             }
             Call::Status => Self::Status { config: Config::parse(conf, &Args::default())? },
             Call::Version => Self::Version,

@@ -7,7 +7,7 @@ use common::attachment::Attachment;
 use common::conflist::Range;
 use common::{Family, Prefix};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::request::Dns;
 
@@ -23,7 +23,7 @@ pub(crate) enum Version {
     V0_4_0,
     /// The first whose addresses name no family.
     V1_0_0,
-    /// The first with STATUS and GC, and with an interface's MTU.
+    /// The first with STATUS and GC, and with an interface's and a route's MTU.
     V1_1_0,
 }
 
@@ -72,6 +72,8 @@ pub(crate) struct Made<'a> {
     pub(crate) dns: Option<&'a Dns>,
     /// In bytes, of both ends.
     pub(crate) mtu: u32,
+    /// Of the routes, in bytes; none is the link's.
+    pub(crate) route_mtu: Option<u32>,
     /// The bridge's MAC address.
     pub(crate) bridge_mac: String,
     /// The host end's.
@@ -114,7 +116,7 @@ pub(crate) fn added(version: Version, previous: Option<Value>, made: &Made<'_>) 
     let before = result.get("interfaces").and_then(Value::as_array).map_or(0, Vec::len);
     append(&mut result, "interfaces", made.interfaces(version));
     append(&mut result, "ips", made.ips(version, before + 2));
-    append(&mut result, "routes", made.routes());
+    append(&mut result, "routes", made.routes(version));
     result
 }
 
@@ -196,15 +198,22 @@ impl Made<'_> {
         })
     }
 
-    fn routes(&self) -> Vec<Value> {
-        self.ranges.iter().map(route).collect()
+    fn routes(&self, version: Version) -> Vec<Value> {
+        let mtu = self.route_mtu.filter(|_| version >= Version::V1_1_0);
+        let routes = self.ranges.iter().map(|range| {
+            let mut route = route(range);
+            route.extend(mtu.map(|mtu| ("mtu".to_owned(), mtu.into())));
+            route.into()
+        });
+        routes.collect()
     }
 }
 
 /// The default route by `range`.
-fn route(range: &Range) -> Value {
+fn route(range: &Range) -> Map<String, Value> {
     let destination = default_route(range.subnet.family());
-    json!({ "dst": destination.to_string(), "gw": range.gateway })
+    let fields = [("dst", destination.to_string()), ("gw", range.gateway.to_string())];
+    fields.map(|(key, text)| (key.to_owned(), text.into())).into_iter().collect()
 }
 
 /// Until 0.2.0 a result has room for one address of each family.

@@ -21,9 +21,12 @@ use crate::wait;
 const KERNEL_LIMIT: Duration = Duration::from_secs(5);
 
 /// What lets the kernel announce addresses, by gratuitous ARP and by unsolicited neighbour
-/// advertisements (Documentation/networking/ip-sysctl.rst).
-const ANNOUNCED: PerFamily<[&str; 2]> =
-    PerFamily { v4: ["ipv4", "arp_notify"], v6: ["ipv6", "ndisc_notify"] };
+/// advertisements; and keep those of IPv6, as those of IPv4, when a pod takes its interface down
+/// (Documentation/networking/ip-sysctl.rst).
+const SETTINGS: PerFamily<&[&str]> = PerFamily {
+    v4: &["ipv4/conf/{}/arp_notify"],
+    v6: &["ipv6/conf/{}/ndisc_notify", "ipv6/conf/{}/keep_addr_on_down"],
+};
 
 /// What ADD makes of a veth pair.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +87,7 @@ impl Plan<'_> {
             }
             made => made?,
         };
-        let entered = self.netns.run(|| self.permit_announcements());
+        let entered = self.netns.run(|| self.set());
         entered.during(|| "enter the container's network namespace".to_owned())?;
         let enabled = LinkChange { up: Some(true), ..LinkChange::default() };
         pod.set_link(veth.container, &enabled)?;
@@ -114,25 +117,27 @@ impl Plan<'_> {
     }
 
     /// In the container's namespace. A pod whose addresses are not announced is reached a little later.
-    fn permit_announcements(&self) {
-        for range in self.ranges {
-            let [family, setting] = ANNOUNCED[range.subnet.family()];
-            let key = format!("net/{family}/conf/{}/{setting}", self.record.ifname);
+    fn set(&self) {
+        for setting in self.ranges.iter().flat_map(|range| SETTINGS[range.subnet.family()]) {
+            let key = format!("net/{}", setting.replace("{}", &self.record.ifname));
             if let Err(error) = Sysctl::default().write(&key, "1") {
                 eprintln!("kubenet: cannot write {key} in the container: {error}");
             }
         }
     }
 
-    /// Also where the runtime has turned IPv6 off in the namespace: the network has it, so has the pod.
+    /// Also where the runtime has turned IPv6 off in the namespace: the network has it, so has the pod,
+    /// which reaches itself by `lo`.
     fn add_address(&self, pod: &mut Netlink, link: u32, address: IpAddr) -> Result<(), Error> {
         let range = self.ranges.iter().find(|range| range.subnet.contains(address));
         let length = range.map_or(0, |range| range.subnet.length());
         match pod.add_address(link, address, length) {
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                let key = format!("net/ipv6/conf/{}/disable_ipv6", self.record.ifname);
-                let written = self.netns.run(|| Sysctl::default().write(&key, "0")).flatten();
-                written.during(|| format!("turn on IPv6 in the container by {key}"))?;
+                for name in [&self.record.ifname, "lo"] {
+                    let key = format!("net/ipv6/conf/{name}/disable_ipv6");
+                    let written = self.netns.run(|| Sysctl::default().write(&key, "0")).flatten();
+                    written.during(|| format!("turn on IPv6 in the container by {key}"))?;
+                }
                 Ok(pod.add_address(link, address, length)?)
             }
             added => Ok(added?),

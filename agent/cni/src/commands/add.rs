@@ -60,6 +60,7 @@ pub(crate) fn add(
         ranges: &ranges::of_addresses(&config.ranges, &record.addresses),
         dns: config.dns.as_ref(),
         mtu: machine.mtu(config),
+        route_mtu: config.route_mtu,
         bridge_mac: machine.bridge.mac.map(|mac| mac.to_string()).unwrap_or_default(),
         host_mac: veth::host_mac(&record.addresses).to_string(),
     };
@@ -153,17 +154,8 @@ impl Machine {
     }
 
     fn holder(&mut self, id: AttachmentId) -> Result<Holder, Error> {
-        let pod = self.known(&id)?.and_then(|record| record.pod);
-        Ok(Holder { id, pod })
-    }
-
-    /// By its record, or where that was lost by its host link's alias.
-    fn known(&mut self, id: &AttachmentId) -> Result<Option<Attachment>, Error> {
-        if let Some(record) = self.state.record(id)? {
-            return Ok(Some(record));
-        }
-        let link = veth::find(&mut self.kernel.links, id)?;
-        Ok(link.and_then(|link| Attachment::of_alias(&link.alias?)))
+        let known = removal::known(&mut self.kernel, &self.state, &id)?;
+        Ok(Holder { id, pod: known.and_then(|record| record.pod) })
     }
 
     /// Refuses a MAC address that the bridge or another living attachment has, of whoever comes second.
@@ -174,7 +166,7 @@ impl Machine {
             return Err(Error::Config(vec![format!("mac: {} has {}", record.bridge, record.mac)]));
         }
         for id in self.state.ids()? {
-            let Some(other) = self.known(&id)? else { continue };
+            let Some(other) = removal::known(&mut self.kernel, &self.state, &id)? else { continue };
             let own = (&record.container_id, &record.ifname);
             let is_own = (&other.container_id, &other.ifname) == own;
             if other.mac == record.mac
@@ -224,6 +216,7 @@ impl Machine {
             bridge: config.bridge.clone(),
             host_link: claim.id.host_link(),
             netns_inode: inode,
+            network: config.network.clone(),
             host_ports: config.host_ports.clone(),
             bandwidth: self.bandwidth(config),
             ..Attachment::default()

@@ -4,16 +4,19 @@ use std::net::IpAddr;
 
 use common::attachment::{Attachment, AttachmentId};
 use common::bandwidth::Bandwidth;
-use net::Netlink;
 use net::link::Link;
+use net::{Mac, Netlink};
 use serde_json::Value;
 
+use self::told::Told;
 use super::container;
 use crate::error::Error;
 use crate::request::{Config, Target};
 use crate::spec::default_route;
 use crate::state::State;
 use crate::{bridge, hostports, ranges, veth};
+
+mod told;
 
 pub(crate) fn check(target: &Target, config: &Config, previous: &Value) -> Result<(), Error> {
     let mut container = container(&target.netns)?;
@@ -25,14 +28,19 @@ pub(crate) fn check(target: &Target, config: &Config, previous: &Value) -> Resul
         }
         return Err(Error::Differs(vec![format!("{} has no record", target.id)]));
     };
-    let mut differences = named(previous, target, &record);
+    let told = Told::of(previous, target);
+    let mut differences = match &told {
+        Some(told) => told.differences(&record),
+        None => vec![format!("prevResult has no interface {}", target.id.ifname())],
+    };
+    let told = told.unwrap_or_default();
     let unleased = record.addresses.iter().filter(|&&ip| !state.is_leased(ip, &target.id));
     differences.extend(unleased.map(|ip| format!("{ip} is not leased to {}", target.id)));
     let mut host = Netlink::open()?;
-    let link = outside(&mut host, target, &record, config, &mut differences)?;
-    let inner = inside(&mut container.links, link.as_ref(), &record, config, &mut differences)?;
-    let mtus = [link, inner].map(|link| link.map(|link| link.mtu));
-    differences.extend(mtu(mtus, interface(previous, target).and_then(|(_, mtu)| mtu), target));
+    let wanted = Wanted { target, record: &record, config, told: &told };
+    let link = wanted.outside(&mut host, &mut differences)?;
+    let inner = wanted.inside(&mut container.links, link.as_ref(), &mut differences)?;
+    differences.extend(mtu([link, inner].map(|link| link.map(|link| link.mtu)), told.mtu, target));
     differences.extend(hostports::missing(&record)?);
     if differences.is_empty() { Ok(()) } else { Err(Error::Differs(differences)) }
 }
@@ -42,40 +50,11 @@ fn living(id: &AttachmentId) -> Result<bool, Error> {
     Ok(veth::find(&mut Netlink::open()?, id)?.is_some())
 }
 
-/// What `previous` says of our interface and the record does not, or the other way round.
-fn named(previous: &Value, target: &Target, record: &Attachment) -> Vec<String> {
-    let Some((index, _)) = interface(previous, target) else {
-        return vec![format!("prevResult has no interface {}", target.id.ifname())];
-    };
-    let ips = list(previous, "ips");
-    let own = ips.iter().filter(|ip| ip["interface"].as_u64() == u64::try_from(index).ok());
-    let texts = own.filter_map(|ip| ip["address"].as_str()?.split('/').next());
-    let named = texts.filter_map(|text| text.parse::<IpAddr>().ok()).collect::<Vec<_>>();
-    let unknown = named.iter().filter(|ip| !record.addresses.contains(ip));
-    let unknown = unknown.map(|ip| format!("{ip} of prevResult is not in the record"));
-    let unnamed = record.addresses.iter().filter(|ip| !named.contains(ip));
-    unknown.chain(unnamed.map(|ip| format!("{ip} of the record is not in prevResult"))).collect()
-}
-
-/// Place and MTU of our interface in `previous`, which has an MTU from CNI 1.1.0 on.
-fn interface(previous: &Value, target: &Target) -> Option<(usize, Option<u64>)> {
-    let (name, sandbox) = (target.id.ifname(), target.netns.to_string_lossy());
-    let interfaces = list(previous, "interfaces");
-    let index = interfaces.iter().position(|interface| {
-        interface["name"] == name && interface["sandbox"].as_str() == Some(&sandbox)
-    })?;
-    Some((index, interfaces[index]["mtu"].as_u64()))
-}
-
-fn list(previous: &Value, key: &str) -> Vec<Value> {
-    previous.get(key).and_then(Value::as_array).cloned().unwrap_or_default()
-}
-
 /// The ends' `mtus` against what ADD has `said`, and against each other: what is larger than the
 /// receiver's vanishes without a word.
-fn mtu(mtus: [Option<u32>; 2], said: Option<u64>, target: &Target) -> Vec<String> {
+fn mtu(mtus: [Option<u32>; 2], said: Option<u32>, target: &Target) -> Vec<String> {
     let [outer, inner] = mtus;
-    let said = said.and_then(|mtu| u32::try_from(mtu).ok()).or(inner);
+    let said = said.or(inner);
     let ends = [(target.id.host_link(), outer), (target.id.ifname().to_owned(), inner)];
     let other = ends.into_iter().filter_map(|(name, mtu)| {
         let (mtu, said) = (mtu?, said?);
@@ -84,90 +63,120 @@ fn mtu(mtus: [Option<u32>; 2], said: Option<u64>, target: &Target) -> Vec<String
     other.collect()
 }
 
-/// The host end.
-fn outside(
-    host: &mut Netlink,
-    target: &Target,
-    record: &Attachment,
-    config: &Config,
-    differences: &mut Vec<String>,
-) -> Result<Option<Link>, Error> {
-    let bridge = bridge::find(host, config)?.map_err(|reason| differences.push(reason)).ok();
-    let Some(link) = veth::find(host, &target.id)? else {
-        differences.push(format!("host link {} is missing", target.id.host_link()));
-        return Ok(None);
-    };
-    let name = &link.name;
-    if !link.up {
-        differences.push(format!("{name} is down"));
-    }
-    if bridge.is_some_and(|bridge| link.master != Some(bridge.index)) {
-        differences.push(format!("{name} is no port of {}", config.bridge));
-    } else if link.hairpin.is_some_and(|hairpin| hairpin != config.hairpin) {
-        differences.push(format!("hairpin of {name} is not {}", config.hairpin));
-    }
-    differences.extend(unlimited(host, &link, target, record)?);
-    Ok(Some(link))
+fn other_mac(link: &Link, wanted: &str) -> Option<String> {
+    let is_it = wanted.parse::<Mac>().is_ok_and(|wanted| link.mac == Some(wanted));
+    (!is_it).then(|| format!("{} has not the MAC address {wanted}", link.name))
 }
 
-/// The directions in which the pod is not limited as it should be.
-fn unlimited(
-    host: &mut Netlink,
-    link: &Link,
-    target: &Target,
-    record: &Attachment,
-) -> Result<Vec<String>, Error> {
-    let Bandwidth { ingress, egress } = record.bandwidth;
-    let outside = host.shaping(link.index)?;
-    let limiter = veth::limiter(host, &target.id)?.filter(|limiter| limiter.up);
-    let sent = match limiter.filter(|limiter| outside.redirect == Some(limiter.index)) {
-        Some(limiter) => host.shaping(limiter.index)?.limit,
-        None => None,
-    };
-    let directions = [("receives", ingress, outside.limit), ("sends", egress, sent)];
-    let wrong = directions.into_iter().filter_map(|(verb, wanted, found)| {
-        let wanted = wanted.filter(|wanted| !found.is_some_and(|found| found.is_about(wanted)))?;
-        Some(format!("what {} {verb} is not limited to {wanted}", target.id))
-    });
-    Ok(wrong.collect())
+/// What an attachment has to be like.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    target: &'a Target,
+    record: &'a Attachment,
+    config: &'a Config,
+    told: &'a Told,
 }
 
-/// The container end, with its addresses and routes.
-fn inside(
-    netlink: &mut Netlink,
-    host_link: Option<&Link>,
-    record: &Attachment,
-    config: &Config,
-    differences: &mut Vec<String>,
-) -> Result<Option<Link>, Error> {
-    let name = &record.ifname;
-    let Some(link) = netlink.link(name)? else {
-        differences.push(format!("{name} is missing"));
-        return Ok(None);
-    };
-    if !link.up {
-        differences.push(format!("{name} is down"));
-    }
-    if link.mac.map(|mac| mac.to_string()).as_ref() != Some(&record.mac) {
-        differences.push(format!("{name} has not the MAC address {}", record.mac));
-    }
-    let peer = host_link.and_then(|link| link.peer).map(|peer| peer.index);
-    if peer.is_some_and(|peer| peer != link.index) {
-        differences.push(format!("{name} is not the other end of {}", record.host_link));
-    }
-    let addresses = netlink.addresses()?;
-    let held = |ip: &IpAddr| {
-        addresses.iter().any(|a| a.link == link.index && a.address == *ip && !a.tentative)
-    };
-    let missing = record.addresses.iter().filter(|ip| !held(ip));
-    differences.extend(missing.map(|ip| format!("{name} lacks address {ip}")));
-    let routes = netlink.routes()?;
-    for range in ranges::of_addresses(&config.ranges, &record.addresses) {
-        let destination = default_route(range.subnet.family());
-        let way = (destination, Some(range.gateway), Some(link.index));
-        if !routes.iter().any(|route| (route.destination, route.via, route.link) == way) {
-            differences.push(format!("{destination} does not lead to {}", range.gateway));
+impl Wanted<'_> {
+    /// The host end, and the bridge.
+    fn outside(
+        self,
+        host: &mut Netlink,
+        differences: &mut Vec<String>,
+    ) -> Result<Option<Link>, Error> {
+        let Self { target, config, told, .. } = self;
+        let bridge = bridge::find(host, config)?.map_err(|reason| differences.push(reason)).ok();
+        let link = veth::find(host, &target.id)?;
+        for (name, mac) in &told.outside {
+            let links = [&bridge, &link].into_iter().flatten();
+            differences
+                .extend(links.filter(|it| it.name == *name).find_map(|it| other_mac(it, mac)));
         }
+        let Some(link) = link else {
+            differences.push(format!("host link {} is missing", target.id.host_link()));
+            return Ok(None);
+        };
+        let name = &link.name;
+        if !link.up {
+            differences.push(format!("{name} is down"));
+        }
+        if bridge.is_some_and(|bridge| link.master != Some(bridge.index)) {
+            differences.push(format!("{name} is no port of {}", config.bridge));
+        } else if link.hairpin.is_some_and(|hairpin| hairpin != config.hairpin) {
+            differences.push(format!("hairpin of {name} is not {}", config.hairpin));
+        }
+        differences.extend(self.unlimited(host, &link)?);
+        Ok(Some(link))
     }
-    Ok(Some(link))
+
+    /// The directions in which the pod is not limited as it should be.
+    fn unlimited(self, host: &mut Netlink, link: &Link) -> Result<Vec<String>, Error> {
+        let Self { target, record, .. } = self;
+        let Bandwidth { ingress, egress } = record.bandwidth;
+        let outside = host.shaping(link.index)?;
+        let limiter = veth::limiter(host, &target.id)?.filter(|limiter| limiter.up);
+        let sent = match limiter.filter(|limiter| outside.redirect == Some(limiter.index)) {
+            Some(limiter) => host.shaping(limiter.index)?.limit,
+            None => None,
+        };
+        let directions = [("receives", ingress, outside.limit), ("sends", egress, sent)];
+        let wrong = directions.into_iter().filter_map(|(verb, wanted, found)| {
+            let wanted = wanted.filter(|wanted| !found.is_some_and(|it| it.is_about(wanted)))?;
+            Some(format!("what {} {verb} is not limited to {wanted}", target.id))
+        });
+        Ok(wrong.collect())
+    }
+
+    /// The container end, with its addresses and routes.
+    fn inside(
+        self,
+        netlink: &mut Netlink,
+        host_link: Option<&Link>,
+        differences: &mut Vec<String>,
+    ) -> Result<Option<Link>, Error> {
+        let Self { record, told, .. } = self;
+        let name = &record.ifname;
+        let Some(link) = netlink.link(name)? else {
+            differences.push(format!("{name} is missing"));
+            return Ok(None);
+        };
+        if !link.up {
+            differences.push(format!("{name} is down"));
+        }
+        differences.extend(other_mac(&link, told.mac.as_ref().unwrap_or(&record.mac)));
+        let peer = host_link.and_then(|link| link.peer).map(|peer| peer.index);
+        if peer.is_some_and(|peer| peer != link.index) {
+            differences.push(format!("{name} is not the other end of {}", record.host_link));
+        }
+        let addresses = netlink.addresses()?;
+        let held = |ip: &IpAddr, length: Option<u8>| {
+            let mut own = addresses.iter().filter(|a| a.link == link.index && !a.tentative);
+            own.any(|a| a.address == *ip && length.is_none_or(|length| a.length == length))
+        };
+        let missing = record.addresses.iter().filter(|ip| !held(ip, None));
+        differences.extend(missing.map(|ip| format!("{name} lacks address {ip}")));
+        let other =
+            told.addresses.iter().filter(|(ip, length)| held(ip, None) && !held(ip, Some(*length)));
+        let other = other.map(|(ip, length)| format!("the length of {ip} is not {length}"));
+        differences.extend(other);
+        differences.extend(self.routes(netlink, &link)?);
+        Ok(Some(link))
+    }
+
+    /// The routes that are missing.
+    fn routes(self, netlink: &mut Netlink, link: &Link) -> Result<Vec<String>, Error> {
+        let Self { record, config, told, .. } = self;
+        let own = ranges::of_addresses(&config.ranges, &record.addresses).into_iter();
+        let own = own.map(|range| (default_route(range.subnet.family()), range.gateway));
+        let own = own.collect::<Vec<_>>();
+        let routes = netlink.routes()?;
+        let ours = own.iter().map(|&way| (way, Some(link.index)));
+        let others = told.routes.iter().filter(|way| !own.contains(way));
+        let missing = ours.chain(others.map(|&way| (way, None))).filter(|((to, by), link)| {
+            let mut ways =
+                routes.iter().filter(|route| link.is_none_or(|it| route.link == Some(it)));
+            !ways.any(|route| (route.destination, route.via) == (*to, Some(*by)))
+        });
+        Ok(missing.map(|((to, by), _)| format!("{to} does not lead to {by}")).collect())
+    }
 }

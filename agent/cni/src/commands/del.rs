@@ -20,7 +20,7 @@ const ANSWER_LIMIT: Duration = Duration::from_millis(20);
 
 pub(crate) fn del(id: &AttachmentId, state_dir: &Path) -> Result<(), Error> {
     let (mut kernel, state) = (Kernel::open()?, State::at(state_dir));
-    if begin(&mut kernel, state_dir, id)? == Left::Nothing {
+    if begin(&mut kernel, state_dir, id, Whose::Anybodys)? == Left::Nothing {
         return Ok(());
     }
     if net::knock::knock(&state.path(names::AGENT_SOCKET_FILE), ANSWER_LIMIT).unwrap_or(false) {
@@ -28,6 +28,14 @@ pub(crate) fn del(id: &AttachmentId, state_dir: &Path) -> Result<(), Error> {
     }
     let own = state.existing_claim(id)?.filter(|_| state.is_buried(id));
     removal::complete(&mut kernel, &state, own.into_iter().collect()).map(drop)
+}
+
+/// Which attachments are to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose<'a> {
+    Anybodys,
+    /// Those to the network of this name, and those of which nobody knows.
+    Networks(&'a str),
 }
 
 /// What there is to complete.
@@ -43,9 +51,16 @@ pub(super) fn begin(
     kernel: &mut Kernel,
     state_dir: &Path,
     id: &AttachmentId,
+    whose: Whose<'_>,
 ) -> Result<Left, Error> {
     let state = State::at(state_dir);
     let Some(claim) = claim(kernel, state_dir, id)? else { return Ok(Left::Nothing) };
+    // Under the lock: of what an ADD is at, nobody knows whose it is.
+    if let Whose::Networks(network) = whose
+        && removal::known(kernel, &state, id)?.is_some_and(|record| record.network != network)
+    {
+        return Ok(Left::Nothing);
+    }
     // What goes wrong here is told by what is tried next.
     if removal::bury(kernel, &state, &claim).unwrap_or(false) {
         return Ok(Left::Tombstone);

@@ -38,7 +38,7 @@ pub(crate) fn run(
     match call {
         Call::Add(target, ..) => plugin.add(version, &target).map(Some),
         Call::Check(target) => plugin.find(&target).map(|_| None),
-        Call::Del(id) => plugin.call(Verb::Teardown, &id).map(|_| None),
+        Call::Del(id, _) => plugin.call(Verb::Teardown, &id).map(|_| None),
         Call::Status => match status::agents_reason(Path::new(&config.state_dir)) {
             Some(reason) => Err(Error::NotReady(reason)),
             None => Ok(None),

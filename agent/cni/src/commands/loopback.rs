@@ -2,6 +2,8 @@
 //!
 //! It stands in for the reference plugin of that name where that is not installed.
 
+use std::path::Path;
+
 use net::link::{Link, LinkChange};
 use net::{Mac, Netlink};
 use serde_json::Value;
@@ -13,7 +15,7 @@ use crate::spec::{self, Seen, Version};
 
 const LO: &str = "lo";
 
-/// Answers a call; DEL leaves `lo` to end with its namespace.
+/// Answers a call.
 pub(crate) fn run(call: Call, version: Version, mut conf: Conf) -> Result<Option<Value>, Error> {
     match call {
         Call::Add(target, _) => {
@@ -22,13 +24,29 @@ pub(crate) fn run(call: Call, version: Version, mut conf: Conf) -> Result<Option
         }
         Call::Check(target) => check(&target).map(|()| None),
         Call::Version => Ok(Some(spec::versions(version))),
-        Call::Del(_) | Call::Gc | Call::Status => Ok(None),
+        Call::Del(_, netns) => netns.map_or(Ok(()), |netns| del(&netns)).map(|()| None),
+        Call::Gc | Call::Status => Ok(None),
     }
 }
 
+/// Takes `lo` down, if its namespace is still there.
+fn del(netns: &Path) -> Result<(), Error> {
+    match find(netns) {
+        Err(Error::UnknownContainer(_) | Error::Environment(_)) => Ok(()),
+        found => {
+            let (mut netlink, lo) = found?;
+            Ok(netlink.set_link(lo.index, &enabled(false))?)
+        }
+    }
+}
+
+fn enabled(up: bool) -> LinkChange {
+    LinkChange { up: Some(up), ..LinkChange::default() }
+}
+
 fn add(version: Version, target: &Target, previous: Option<Value>) -> Result<Value, Error> {
-    let (mut netlink, lo) = find(target)?;
-    netlink.set_link(lo.index, &LinkChange { up: Some(true), ..LinkChange::default() })?;
+    let (mut netlink, lo) = find(&target.netns)?;
+    netlink.set_link(lo.index, &enabled(true))?;
     if let Some(previous) = previous {
         return Ok(previous);
     }
@@ -41,12 +59,12 @@ fn add(version: Version, target: &Target, previous: Option<Value>) -> Result<Val
 }
 
 fn check(target: &Target) -> Result<(), Error> {
-    let (_, lo) = find(target)?;
+    let (_, lo) = find(&target.netns)?;
     if lo.up { Ok(()) } else { Err(Error::Differs(vec![format!("{LO} is down")])) }
 }
 
-fn find(target: &Target) -> Result<(Netlink, Link), Error> {
-    let mut netlink = container(&target.netns)?.links;
+fn find(netns: &Path) -> Result<(Netlink, Link), Error> {
+    let mut netlink = container(netns)?.links;
     let lo = netlink.link(LO)?;
     let missing = || Error::Differs(vec![format!("{LO} is missing")]);
     lo.map(|lo| (netlink, lo)).ok_or_else(missing)

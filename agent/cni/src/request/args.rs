@@ -4,10 +4,11 @@
 //! counts, and an unknown key is a mistake unless `IgnoreUnknown` says otherwise.
 
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use common::attachment::Pod;
 use net::Mac;
+
+use super::asked;
 
 /// The longest name that Kubernetes gives anything (RFC 1123, a DNS subdomain), in bytes.
 const NAME_MAX: usize = 253;
@@ -43,8 +44,8 @@ impl Args {
                 "K8S_POD_NAMESPACE" => pod.namespace = name(key, value, mistakes),
                 "K8S_POD_NAME" => pod.name = name(key, value, mistakes),
                 "K8S_POD_UID" => pod.uid = name(key, value, mistakes),
-                "IP" => ip = read(key, value, mistakes),
-                "MAC" => mac = read(key, value, mistakes),
+                "IP" => ip = read(key, value, asked::without_length, mistakes),
+                "MAC" => mac = read(key, value, |text| text.parse().ok(), mistakes),
                 // The container that CNI_CONTAINERID names.
                 "K8S_POD_INFRA_CONTAINER_ID" => {}
                 _ => unknown.push(key),
@@ -62,11 +63,16 @@ impl Args {
 }
 
 /// None for an empty text, as libcni reads it.
-fn read<T: FromStr>(key: &str, value: &str, mistakes: &mut Vec<String>) -> Option<T> {
+fn read<T>(
+    key: &str,
+    value: &str,
+    parse: impl FnOnce(&str) -> Option<T>,
+    mistakes: &mut Vec<String>,
+) -> Option<T> {
     if value.is_empty() {
         return None;
     }
-    let read = value.parse().ok();
+    let read = parse(value);
     if read.is_none() {
         mistakes.push(format!("CNI_ARGS: {key}={value:?} is no address"));
     }
@@ -140,9 +146,13 @@ mod tests {
         let args = Args::parse("IP=10.244.1.9;MAC=02:00:00:00:00:01", &mut mistakes);
         assert_eq!(args.ip, Some([10, 244, 1, 9].into()));
         assert_eq!(args.mac, Some(Mac([2, 0, 0, 0, 0, 1])));
+        for text in ["IP=10.244.1.9/24", "IP=::ffff:10.244.1.9"] {
+            assert_eq!(Args::parse(text, &mut mistakes).ip, args.ip, "{text}");
+        }
         assert_eq!(Args::parse("IP=;MAC=", &mut mistakes), Args::default());
         assert_eq!(mistakes, [""; 0]);
         refused("IP=10.244.1;MAC=02", &["IP=\"10.244.1\" is no address", "MAC=\"02\""]);
+        refused("IP=10.244.1.9/33", &["IP=\"10.244.1.9/33\" is no address"]);
     }
 
     #[test]

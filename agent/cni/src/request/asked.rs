@@ -152,16 +152,23 @@ impl AskedRange {
     }
 }
 
-/// The addresses, with or without a length behind them: it is that of the range.
 fn parsed(texts: Vec<String>, mistakes: &mut Vec<String>) -> Vec<IpAddr> {
     let parsed = texts.into_iter().filter_map(|text| {
-        let ip = text.split('/').next().unwrap_or_default().parse::<IpAddr>();
-        if ip.is_err() {
+        let ip = without_length(&text);
+        if ip.is_none() {
             mistakes.push(format!("ips: {text:?} is no address"));
         }
-        ip.ok().map(|ip| ip.to_canonical())
+        ip
     });
     parsed.collect()
+}
+
+/// An address, with or without a length behind it: that is the range's.
+pub(super) fn without_length(text: &str) -> Option<IpAddr> {
+    let (ip, length) = text.split_once('/').unwrap_or((text, "0"));
+    let ip = ip.parse::<IpAddr>().ok()?;
+    let fits = length.parse::<u8>().is_ok_and(|length| length <= Family::from(ip).width());
+    fits.then(|| ip.to_canonical())
 }
 
 /// Why no interface may have `mac`.

@@ -24,9 +24,40 @@ const LEAST_MTU: PerFamily<u32> = PerFamily { v4: 68, v6: 1280 };
 /// What a runtime may say in `runtimeConfig`.
 const CAPABILITIES: [&str; 6] = ["portMappings", "bandwidth", "ips", "ipRanges", "mac", "dns"];
 
+/// Fields of `bridge`, `portmap`, `bandwidth`, `tuning` and `firewall` that give a pod something else than
+/// it gets here.
+const UNHEEDED: [&str; 24] = [
+    "vlan",
+    "vlanTrunk",
+    "macspoofchk",
+    "enabledad",
+    "disableContainerInterface",
+    "portIsolation",
+    "promiscMode",
+    "masqAll",
+    "markMasqBit",
+    "externalSetMarkChain",
+    "conditionsV4",
+    "conditionsV6",
+    "ingressRate",
+    "ingressBurst",
+    "egressRate",
+    "egressBurst",
+    "shapedSubnets",
+    "unshapedSubnets",
+    "sysctl",
+    "mac",
+    "promisc",
+    "allmulti",
+    "txQLen",
+    "ingressPolicy",
+];
+
 /// What ADD, CHECK and STATUS work from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
+    /// The network's name.
+    pub(crate) network: String,
     pub(crate) bridge: String,
     /// In bytes; the bridge's, where none is given.
     pub(crate) mtu: Option<u32>,
@@ -68,15 +99,12 @@ impl Config {
             Some(Value::Object(fields)) => fields,
             Some(_) => return Err(Error::Config(vec!["runtimeConfig is no object".to_owned()])),
         };
-        let foreign = runtime_config.iter().find(|(key, _)| !CAPABILITIES.contains(&key.as_str()));
-        let foreign = foreign.map(|(key, value)| (format!("runtimeConfig.{key}"), value));
-        let ipam = conf.get("ipam").filter(|ipam| ipam.as_object().is_none_or(|o| !o.is_empty()));
-        let ipam = ipam.map(|value| ("ipam".to_owned(), value));
-        if let Some((key, value)) = foreign.or(ipam) {
-            return Err(Error::UnsupportedField { key, value: value.to_string() });
-        }
+        refuse_unheeded(&conf, &runtime_config)?;
         let mut mistakes = Vec::new();
-        mistakes.extend(network_name(&conf).err());
+        let network = network_name(&conf).unwrap_or_else(|mistake| {
+            mistakes.push(mistake);
+            String::new()
+        });
         let mappings = runtime_config.get("portMappings");
         let host_ports = host_ports(mappings, &mut mistakes);
         let rates = bandwidth::rates(runtime_config.get("bandwidth"), &mut mistakes);
@@ -95,6 +123,7 @@ impl Config {
         }
         match plugin {
             Ok(plugin) if mistakes.is_empty() => Ok(Self {
+                network,
                 bridge: plugin.bridge,
                 mtu: plugin.mtu,
                 route_mtu: plugin.route_mtu,
@@ -112,7 +141,31 @@ impl Config {
     }
 }
 
-/// Where leases and records are; the only thing that DEL and GC need to know.
+fn refuse_unheeded(conf: &Conf, runtime_config: &Conf) -> Result<(), Error> {
+    let foreign = runtime_config.iter().find(|(key, _)| !CAPABILITIES.contains(&key.as_str()));
+    let foreign = foreign.map(|(key, value)| (format!("runtimeConfig.{key}"), value));
+    let mut unheeded =
+        ["ipam"].iter().chain(&UNHEEDED).filter_map(|key| Some((key, conf.get(*key)?)));
+    let unheeded = unheeded.find(|(_, value)| !says_nothing(value));
+    match foreign.or(unheeded.map(|(key, value)| ((*key).to_owned(), value))) {
+        Some((key, value)) => Err(Error::UnsupportedField { key, value: value.to_string() }),
+        None => Ok(()),
+    }
+}
+
+/// What Go takes for a field that is not there.
+fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(value) => !value,
+        Value::Number(value) => value.as_u64() == Some(0),
+        Value::String(value) => value.is_empty(),
+        Value::Array(values) => values.is_empty(),
+        Value::Object(fields) => fields.values().all(says_nothing),
+    }
+}
+
+/// Where leases and records are; with the network's name the only thing that DEL and GC need to know.
 pub(super) fn state_dir(conf: &Conf) -> Result<PathBuf, Error> {
     let path = match conf.get("stateDir") {
         None | Some(Value::Null) => Path::new(names::STATE_DIR),
@@ -129,10 +182,12 @@ fn absolute(path: &Path) -> Result<(), String> {
 }
 
 /// CNI spec 1.1, section 1: as a container id.
-fn network_name(conf: &Conf) -> Result<(), String> {
+pub(super) fn network_name(conf: &Conf) -> Result<String, String> {
     match conf.get("name") {
         None => Err("name of the network is missing".to_owned()),
-        Some(Value::String(name)) if attachment::check_container_id(name).is_ok() => Ok(()),
+        Some(Value::String(name)) if attachment::check_container_id(name).is_ok() => {
+            Ok(name.clone())
+        }
         Some(other) => Err(format!("{other} is no name of a network")),
     }
 }

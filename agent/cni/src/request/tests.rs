@@ -67,7 +67,7 @@ fn all_missing_variables_are_named_at_once() {
 #[test]
 fn del_needs_no_netns() {
     let call = Call::parse(&environment("DEL", "c1", "", "eth0")).unwrap();
-    assert_eq!(call, Call::Del(AttachmentId::new("c1", "eth0").unwrap()));
+    assert_eq!(call, Call::Del(AttachmentId::new("c1", "eth0").unwrap(), None));
 }
 
 #[test]
@@ -101,7 +101,11 @@ fn what_is_no_object_is_refused() {
 fn only_versions_that_we_speak_are_taken() {
     let check = |version: Value| super::version(&changed(&json!({ "cniVersion": version })));
     assert_eq!(check("0.3.1".into()).unwrap(), Version::V0_3_1);
-    assert_eq!(check(Value::Null).unwrap(), Version::V0_1_0);
+    for none in [changed(&json!({ "cniVersion": null })), changed(&json!({ "cniVersion": "" }))] {
+        assert_eq!(version(&none).unwrap(), Version::V0_1_0);
+    }
+    let null = Conf::from_iter([("cniVersion".to_owned(), Value::Null)]);
+    assert_eq!(version(&null).unwrap(), Version::V0_1_0);
     let all = "0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0";
     refused(check("9.9.9".into()), 1, &["\"9.9.9\"", all]);
     refused(check(json!(1)), 7, &["cniVersion"]);
@@ -166,6 +170,29 @@ fn what_we_would_not_heed_is_refused() {
     check(json!({ "ipam": { "type": "host-local" } }), &["ipam", "host-local"]);
     let foreign = json!({ "runtimeConfig": { "deviceID": "0000:00:1f.6" } });
     check(foreign, &["runtimeConfig.deviceID", "0000:00:1f.6"]);
+    for (key, value) in [
+        ("vlan", json!(100)),
+        ("vlanTrunk", json!([{ "id": 101 }])),
+        ("macspoofchk", json!(true)),
+        ("portIsolation", json!(true)),
+        ("conditionsV4", json!(["-s", "192.0.2.0/24"])),
+        ("ingressRate", json!(8000)),
+        ("sysctl", json!({ "net.core.somaxconn": "500" })),
+    ] {
+        check(json!({ key: value }), &[key, &value.to_string()]);
+    }
+}
+
+#[test]
+fn what_says_nothing_and_what_nobody_knows_is_passed_over() {
+    let parse = |changes: Value| Request::parse(add(), changed(&changes)).map(drop);
+    parse(json!({
+        "vlan": 0, "portIsolation": false, "vlanTrunk": [], "conditionsV4": null, "sysctl": {},
+        "ipam": { "type": "" }, "isGateway": true, "ipMasq": true, "nobody knows": { "this": 1 },
+        "disableCheck": true, "mac": "",
+    }))
+    .unwrap();
+    parse(json!({ "ipam": {} })).unwrap();
 }
 
 #[test]
@@ -182,7 +209,7 @@ fn check_compares_with_a_result() {
 fn del_works_without_ranges() {
     let id: AttachmentId = "c@eth0".parse().unwrap();
     let check = |changes: Value, expected: &str| match Request::parse(
-        Call::Del(id.clone()),
+        Call::Del(id.clone(), None),
         changed(&changes),
     )
     .unwrap()
@@ -193,7 +220,7 @@ fn del_works_without_ranges() {
     check(json!({}), "/run/kubenet");
     check(json!({ "ranges": 7, "name": null, "stateDir": "/s" }), "/s");
     refused(
-        Request::parse(Call::Del(id.clone()), changed(&json!({ "stateDir": "s" }))),
+        Request::parse(Call::Del(id.clone(), None), changed(&json!({ "stateDir": "s" }))),
         7,
         &["stateDir"],
     );
@@ -225,6 +252,8 @@ fn gc_keeps_what_is_listed() {
         7,
         &["valid-attachments"],
     );
+    let nameless = json!({ "cni.dev/valid-attachments": [], "name": null });
+    refused(Request::parse(Call::Gc, changed(&nameless)), 7, &["name of the network is missing"]);
 }
 
 #[test]

@@ -16,6 +16,10 @@ fn record() -> Attachment {
 }
 
 fn result(version: &str, previous: Option<Value>) -> Value {
+    result_with(version, previous, None)
+}
+
+fn result_with(version: &str, previous: Option<Value>, route_mtu: Option<u32>) -> Value {
     let range =
         |subnet: &str, gateway: &str| Range::new(subnet.parse().unwrap(), gateway.parse().unwrap());
     let made = Made {
@@ -24,6 +28,7 @@ fn result(version: &str, previous: Option<Value>) -> Value {
         ranges: &[range("10.244.1.0/24", "10.244.1.1"), range("fd00:1::/64", "fd00:1::1")],
         dns: None,
         mtu: 1450,
+        route_mtu,
         bridge_mac: "0a:58:0a:f4:01:01".into(),
         host_mac: "0a:59:0a:f4:01:05".into(),
     };
@@ -136,4 +141,16 @@ fn details_are_left_out_where_there_are_none() {
     let answer = failed(Version::V1_0_0, 7, "invalid", "");
     assert_eq!(answer, json!({ "cniVersion": "1.0.0", "code": 7, "msg": "invalid" }));
     assert_eq!(failed(Version::V1_0_0, 7, "invalid", "why")["details"], "why");
+}
+
+#[test]
+fn from_1_1_0_on_a_route_says_its_mtu_where_it_has_one() {
+    let of_routes = |version: &str, mtu| {
+        let result = result_with(version, None, mtu);
+        let routes = result["routes"].as_array().unwrap().iter();
+        routes.map(|route| route.get("mtu").cloned()).collect::<Vec<_>>()
+    };
+    assert_eq!(of_routes("1.1.0", Some(1400)), [Some(json!(1400)), Some(json!(1400))]);
+    assert_eq!(of_routes("1.1.0", None), [None, None]);
+    assert_eq!(of_routes("1.0.0", Some(1400)), [None, None]);
 }

@@ -12,7 +12,7 @@ use net::sysctl::Sysctl;
 use serde_json::{Value, json};
 
 use crate::hostports::{make_table, mapping};
-use crate::lab::{Host, IPV4, IPV6, Outcome, call, command, path, pod, round_trip};
+use crate::lab::{ENABLED, Host, IPV4, IPV6, Outcome, call, command, path, pod, round_trip};
 
 /// Duplicate address detection takes a second, and so does the repetition of a lost solicitation.
 const AT_ONCE: Duration = Duration::from_millis(500);
@@ -141,11 +141,28 @@ fn one_family_is_enough() {
 fn ipv6_comes_on_where_the_runtime_turned_it_off() {
     let host = Host::new(&[IPV6]);
     let pod = pod();
-    pod.run(|| Sysctl::default().write("net/ipv6/conf/default/disable_ipv6", "1"))
-        .unwrap()
-        .unwrap();
+    pod.run(|| Sysctl::default().write("net/ipv6/conf/all/disable_ipv6", "1")).unwrap().unwrap();
+    let mut inside = pod.run(Netlink::open).unwrap().unwrap();
+    let lo = inside.link("lo").unwrap().unwrap().index;
+    inside.set_link(lo, &ENABLED).unwrap();
     let address = host.add("c1", &pod).addresses()[0];
-    assert!(round_trip(&host.netns, &pod, address) < AT_ONCE);
+    for from in [&host.netns, &pod] {
+        assert!(round_trip(from, &pod, address) < AT_ONCE);
+    }
+}
+
+#[test]
+fn a_pod_that_takes_its_interface_down_and_up_has_its_addresses() {
+    let (host, pod) = (Host::new(&[IPV4, IPV6]), pod());
+    let addresses = host.add("c1", &pod).addresses();
+    let mut inside = pod.run(Netlink::open).unwrap().unwrap();
+    let eth0 = inside.link("eth0").unwrap().unwrap().index;
+    inside.set_link(eth0, &LinkChange { up: Some(false), ..LinkChange::default() }).unwrap();
+    inside.set_link(eth0, &ENABLED).unwrap();
+    let held = inside.addresses().unwrap();
+    for address in addresses {
+        assert!(held.iter().any(|its| its.link == eth0 && its.address == address), "{held:?}");
+    }
 }
 
 #[test]

@@ -80,6 +80,14 @@ fn a_pods_interface_that_was_changed_is_seen() {
 }
 
 #[test]
+fn what_a_plugin_behind_changed_and_said_is_no_difference() {
+    let mut attached = Attached::new();
+    attached.change_eth0(&LinkChange { mac: Some(Mac([2; 6])), ..LinkChange::default() });
+    attached.result["interfaces"][2]["mac"] = "02:02:02:02:02:02".into();
+    attached.check().succeeded();
+}
+
+#[test]
 fn an_mtu_that_was_changed_is_seen() {
     let mut attached = Attached::new();
     attached.change_eth0(&LinkChange { mtu: Some(1400), ..LinkChange::default() });
@@ -121,6 +129,20 @@ fn a_result_of_something_else_is_seen() {
     let mut attached = Attached::new();
     attached.result["ips"][0]["address"] = "10.244.1.9/24".into();
     attached.check().failed(103, &["10.244.1.9 of prevResult", "10.244.1.2 of the record"]);
+    attached.result["ips"][0]["address"] = "10.244.1.2/16".into();
+    attached.check().failed(103, &["the length of 10.244.1.2 is not 16"]);
+    attached.result["ips"][0]["address"] = "10.244.1.2/24".into();
+    attached.check().succeeded();
+    for (number, name) in ["cbr0", "veth", "eth0"].into_iter().enumerate() {
+        let before = attached.result["interfaces"][number]["mac"].take();
+        attached.result["interfaces"][number]["mac"] = "02:00:00:00:00:09".into();
+        attached.check().failed(103, &[name, "has not the MAC address 02:00:00:00:00:09"]);
+        attached.result["interfaces"][number]["mac"] = before;
+    }
+    let routes = attached.result["routes"].take();
+    attached.result["routes"] = json!([{ "dst": "192.0.2.0/24", "gw": "10.244.1.1" }]);
+    attached.check().failed(103, &["192.0.2.0/24 does not lead to 10.244.1.1"]);
+    attached.result["routes"] = routes;
     attached.result["interfaces"][2]["name"] = "net1".into();
     attached.check().failed(103, &["prevResult has no interface eth0"]);
     attached.result = Value::Null;

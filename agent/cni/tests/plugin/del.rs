@@ -120,6 +120,32 @@ fn what_was_written_before_a_reboot_is_void() {
     assert!(host.traces().iter().all(|trace| !trace.contains("c1@eth0")));
 }
 
+#[test]
+fn gc_of_a_network_takes_nothing_of_another() {
+    let mut host = Host::new(&[IPV4]);
+    let pods = ["c1", "c2", "c3"].map(|id| (id, pod()));
+    let other = host.conf(&json!({ "name": "other", "cni.dev/valid-attachments": [] }));
+    host.call("ADD", "c1", Some(&pods[0].1), &host.conf).result();
+    host.call("ADD", "c2", Some(&pods[1].1), &other).result();
+    host.call("ADD", "c3", Some(&pods[2].1), &other).result();
+    // Also where its host link alone tells whose it is.
+    for lost in ["attachments/c2@eth0", "claims/c2@eth0", "leases/10.244.1.3"] {
+        fs::remove_file(host.file(lost)).unwrap();
+    }
+    let links = ["c1", "c2", "c3"].map(|id| host.host_link(id).unwrap().index);
+    gc(&host, &json!([])).succeeded();
+    assert!(host.host_link("c1").is_none());
+    assert_eq!(["c2", "c3"].map(|id| host.host_link(id).unwrap().index), links[1..]);
+    assert!(host.file("leases/10.244.1.4").exists());
+    let valid = json!([{ "containerID": "c3", "ifname": "eth0" }]);
+    let some = host.conf(&json!({ "name": "other", "cni.dev/valid-attachments": valid }));
+    host.call("GC", "", None, &some).succeeded();
+    assert!(host.host_link("c2").is_none() && host.host_link("c3").is_some());
+    // DEL is for whoever it names, by whatever name of the network.
+    host.del("c3").succeeded();
+    assert_eq!(host.traces(), [""; 0]);
+}
+
 fn gc(host: &Host, valid: &Value) -> crate::lab::Outcome {
     host.call("GC", "", None, &host.conf(&json!({ "cni.dev/valid-attachments": valid })))
 }

@@ -29,7 +29,7 @@ fn names_that_lead_elsewhere_are_refused() {
         for id in ["../../../tmp/x", "a/b", ".", "-a", "a b", &long] {
             host.call(verb, id, Some(&pod), &host.conf).failed(4, &["CNI_CONTAINERID"]);
         }
-        for ifname in ["../x", "..", "a:b", "a b", "sixteen-letters-"] {
+        for ifname in ["../x", "..", "a:b", "a b", "sixteen-letters-", "eth%d"] {
             let call = Call { ifname, ..call(verb, "c1", Some(&pod)) };
             host.run(&call, host.conf.to_string().as_bytes()).failed(4, &["CNI_IFNAME"]);
         }

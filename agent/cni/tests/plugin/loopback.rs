@@ -28,6 +28,8 @@ impl Loopback {
         let program = self.directory.path().join("loopback");
         let mut call = call(verb, "c1", netns);
         (call.program, call.ifname) = (Path::new(&program), "lo");
+        // As the reference plugin's own test says: it is no pair, and nothing that lo heeds.
+        call.args = "none";
         self.host.run(&call, conf.as_bytes())
     }
 }
@@ -54,7 +56,23 @@ fn lo_is_up_with_its_addresses() {
     loopback.call("ADD", Some(&pod), CONF).result();
     loopback.call("CHECK", Some(&pod), &with_prev.to_string()).succeeded();
     loopback.call("DEL", Some(&pod), CONF).succeeded();
+    assert!(!lo().up);
+    loopback.call("DEL", Some(&pod), CONF).succeeded();
     loopback.call("DEL", None, CONF).succeeded();
+}
+
+#[test]
+fn a_namespace_that_is_gone_leaves_nothing_to_take_down() {
+    let loopback = Loopback::new();
+    let program = loopback.directory.path().join("loopback");
+    let gone = loopback.host.file("gone");
+    for content in [None, Some("the mount point of one that is gone")] {
+        content.map_or(Ok(()), |content| std::fs::write(&gone, content)).unwrap();
+        let mut call = call("DEL", "c1", None);
+        (call.program, call.ifname) = (Path::new(&program), "lo");
+        call.netns = Some(gone.display().to_string());
+        loopback.host.run(&call, CONF.as_bytes()).succeeded();
+    }
 }
 
 #[test]
@@ -71,6 +89,9 @@ fn the_machines_own_lo_is_not_touched() {
     let loopback = Loopback::new();
     loopback.call("ADD", Some(&loopback.host.netns), CONF).failed(4, &["namespace of the machine"]);
     loopback.call("ADD", None, CONF).failed(4, &["CNI_NETNS is missing"]);
+    loopback.call("DEL", Some(&loopback.host.netns), CONF).succeeded();
+    let lo = loopback.host.netns.run(|| Netlink::open().unwrap().link("lo").unwrap().unwrap());
+    assert!(lo.unwrap().up);
 }
 
 #[test]

@@ -85,7 +85,14 @@ fn a_person_is_told_what_it_is() {
     let host = Host::new(&[IPV4]);
     let outcome = host.run(&crate::lab::call("", "", None), b"");
     assert!(outcome.success && outcome.stdout.is_empty(), "{outcome:?}");
-    assert!(outcome.stderr.contains("CNI plugin kubenet"), "{outcome:?}");
+    let versions =
+        "CNI protocol versions supported: 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0";
+    for part in ["CNI plugin kubenet", versions] {
+        assert!(outcome.stderr.contains(part), "{outcome:?}");
+    }
+    let mut empty = crate::lab::command(env!("CARGO_BIN_EXE_kubenet").as_ref());
+    let output = empty.env_clear().env("CNI_COMMAND", "").output().unwrap();
+    assert_eq!((output.status.success(), output.stderr), (true, outcome.stderr.into_bytes()));
 }
 
 #[test]

@@ -73,6 +73,11 @@ fn an_address_that_no_pod_may_have_is_refused() {
     refused(&json!({ "ips": ["10.9.9.9"] }), &["in no range", "[10.244.1.0/24, 10.244.9.0/24]"]);
     refused(&json!({ "ips": ["10.244.1.2", "10.244.9.2"] }), &["2 addresses of IPv4"]);
     refused(&json!({ "ips": ["ten"] }), &["\"ten\" is no address"]);
+    for text in
+        ["10.244.1.2/33", "fd00:1::2/129", "10.244.1.2/", "10.244.1.2/a", "10.244.1.2/24/24"]
+    {
+        refused(&json!({ "ips": [text] }), &[&format!("{text:?} is no address")]);
+    }
     refused(&json!({ "ips": "10.244.1.2" }), &["ips: invalid type"]);
 }
 
