@@ -129,6 +129,21 @@ fn a_released_address_rests_while_another_is_free() {
 }
 
 #[test]
+fn an_address_that_rests_is_passed_over() {
+    let (_directory, state) = state();
+    let (claim, _) = state.claim(&id("a@e")).unwrap();
+    assert!(state.lease(&claim, "10.0.0.3".parse().unwrap()).unwrap());
+    state.release(&claim, &[]).unwrap();
+    drop(claim);
+    let (claim, _) = state.claim(&id("b@e")).unwrap();
+    let given = [REST, REST, Duration::ZERO].map(|rest| {
+        let address = state.reserve(&claim, &[pool("10.0.0.0/29")], rest).unwrap();
+        address.unwrap().to_string()
+    });
+    assert_eq!(given, ["10.0.0.2", "10.0.0.4", "10.0.0.5"]);
+}
+
+#[test]
 fn ranges_of_a_family_are_used_up_one_after_the_other() {
     let (_directory, state) = state();
     let pools = [pool("10.0.0.0/30"), pool("10.9.0.0/30")];
@@ -211,6 +226,7 @@ fn a_spoilt_file_of_releases_costs_a_rest_and_no_address() {
     let texts: [&[u8]; 4] = [b"\xff", b"", &to_come, &long];
     for spoilt in texts {
         fs::write(&file, spoilt).unwrap();
+        assert!(state.seen_resting(REST).unwrap().is_empty());
         let address = state.reserve(&claim, &[pool("10.0.0.0/29")], REST).unwrap().unwrap();
         state.let_go(address).unwrap();
     }

@@ -190,6 +190,8 @@ fn stale_udp_conntrack_does_not_black_hole_a_host_port() {
             assert!(is_heard(&socket, &pod, container, machine), "{id} of {machine}");
             host.del(id).succeeded();
             assert!(!is_heard(&socket, &pod, SocketAddr::new(any_of(address), 53), machine));
+            // The port is the machine's again, also for who has never stopped sending.
+            assert!(is_heard(&socket, &host.netns, machine, machine), "{machine} after {id}");
         }
     }
 }
