@@ -10,6 +10,7 @@ pub mod cluster_cidrs;
 pub mod contact;
 pub mod nodes;
 pub mod ready;
+mod rotation;
 pub mod serve;
 pub mod service_cidrs;
 pub mod settings;
