@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,13 @@ pub enum ApplyError {
     Program(#[from] ProgramError),
     #[error("cannot write {path}")]
     File { path: String, source: io::Error },
+    /// Root may write all that is not its own only with `CAP_DAC_OVERRIDE`, which the agent has not got in
+    /// its container.
+    #[error(
+        "cannot write {path}: {folder} belongs to uid {owner} and has mode {mode:o}, so that root alone may \
+         not; on the machine, `chown root` and `chmod u+w` that folder"
+    )]
+    Denied { path: String, folder: String, owner: u32, mode: u32, source: io::Error },
     #[error("cannot read {path}")]
     Plugin { path: String, source: io::Error },
 }
@@ -101,14 +109,18 @@ impl Machine {
             let kept = self.paths.bridge_mac();
             at(&kept, estate::forget_mac(&kept, *mac))?;
         }
-        if let Step::Create(mac) = step {
-            self.netlink.create_bridge(names::BRIDGE, *mac)?;
-            return Ok(());
+        match step {
+            Step::Create(mac) => {
+                self.bridge = Some(self.netlink.create_bridge(names::BRIDGE, *mac)?);
+                return Ok(());
+            }
+            Step::Rename(index) => return Ok(self.netlink.rename_link(*index, names::BRIDGE)?),
+            _ => {}
         }
         let index = self.netlink.link(names::BRIDGE)?.ok_or(ApplyError::BridgeGone)?.index;
         let unchanged = LinkChange::default();
         match step {
-            Step::Create(_) => Ok(()),
+            Step::Create(_) | Step::Rename(_) => Ok(()),
             Step::DeleteAddress(held) => {
                 self.netlink.delete_address(index, held.address, held.length)
             }
@@ -124,6 +136,10 @@ impl Machine {
             }
             Step::Enable => {
                 self.netlink.set_link(index, &LinkChange { up: Some(true), ..unchanged })
+            }
+            Step::Release => {
+                let nobody = Some(Master::Nobody);
+                self.netlink.set_link(index, &LinkChange { master: nobody, ..unchanged })
             }
         }
         .map_err(ApplyError::Net)
@@ -151,6 +167,7 @@ impl Machine {
             master: step.detached.then_some(Master::Bridge(bridge)),
             promiscuous: Some(false),
             hairpin: Some(step.hairpin),
+            open: true,
             ..LinkChange::default()
         };
         match self.netlink.set_link(link.index, &change) {
@@ -163,7 +180,9 @@ impl Machine {
         if loopback::wants_guard(setting) && observe::listing(Table::Pods)?.is_none() {
             return Err(ApplyError::Unguarded);
         }
-        at(&self.paths.sysctl.join(&setting.key), self.change_setting(setting))
+        let path = || self.paths.sysctl.join(&setting.key).display().to_string();
+        let changed = self.change_setting(setting);
+        changed.map_err(|source| ApplyError::File { path: path(), source })
     }
 
     fn apply_routes(&mut self, changes: &[RouteChange]) -> Result<(), ApplyError> {
@@ -261,5 +280,17 @@ pub(crate) fn lock_within(file: &File, limit: Duration) -> io::Result<bool> {
 }
 
 fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, ApplyError> {
-    result.map_err(|source| ApplyError::File { path: path.display().to_string(), source })
+    result.map_err(|source| {
+        let text = |path: &Path| path.display().to_string();
+        let folders =
+            path.ancestors().filter_map(|folder| Some((folder, fs::metadata(folder).ok()?)));
+        let folder = folders.into_iter().find(|(_, folder)| folder.is_dir());
+        match folder {
+            Some((folder, its)) if source.kind() == io::ErrorKind::PermissionDenied => {
+                let (owner, mode) = (its.uid(), its.mode() & 0o7777);
+                ApplyError::Denied { path: text(path), folder: text(folder), owner, mode, source }
+            }
+            _ => ApplyError::File { path: text(path), source },
+        }
+    })
 }

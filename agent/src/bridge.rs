@@ -48,6 +48,8 @@ impl From<Range> for Held {
 /// One change of the bridge; safe to repeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// Somebody has renamed the link of this index, with all that hangs on it.
+    Rename(u32),
     DeleteAddress(Held),
     /// The MAC is given at birth, so that nobody thinks it is random and replaces it.
     Create(Mac),
@@ -56,6 +58,8 @@ pub enum Step {
     SetMtu(u32),
     SetPromiscuous(bool),
     Enable,
+    /// A bond or a VRF that has it takes what is addressed to it.
+    Release,
     AddAddress(Held),
 }
 
@@ -120,7 +124,9 @@ pub fn plan(
     let held = held(link, addresses).collect::<Vec<_>>();
     let stale = desired.stale(link, addresses);
     let unused = stale.filter(|&held| !desired.keeps(held, attached));
-    let mut steps = unused.map(Step::DeleteAddress).collect::<Vec<_>>();
+    let renamed = (link.name != names::BRIDGE).then_some(Step::Rename(link.index));
+    let mut steps = renamed.into_iter().collect::<Vec<_>>();
+    steps.extend(unused.map(Step::DeleteAddress));
     if link.mac != Some(desired.mac) {
         steps.push(Step::SetMac(desired.mac));
     }
@@ -132,6 +138,9 @@ pub fn plan(
     }
     if !link.up {
         steps.push(Step::Enable);
+    }
+    if link.master.is_some() {
+        steps.push(Step::Release);
     }
     let missing = desired.addresses.iter().filter(|wanted| !held.contains(wanted));
     steps.extend(missing.copied().map(Step::AddAddress));
@@ -167,12 +176,12 @@ impl Step {
     /// What is repaired by it, in one word.
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::Create(_) => "bridge",
+            Self::Create(_) | Self::Rename(_) => "bridge",
             Self::AddAddress(_) | Self::DeleteAddress(_) => "address",
             Self::SetMac(_) => "mac",
             Self::SetMtu(_) => "mtu",
             Self::SetPromiscuous(_) => "promisc",
-            Self::Enable => "link",
+            Self::Enable | Self::Release => "link",
         }
     }
 }
@@ -187,6 +196,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bridge = names::BRIDGE;
         match self {
+            Self::Rename(link) => write!(f, "name link {link} {bridge} again"),
             Self::DeleteAddress(held) => write!(f, "delete address {held} of {bridge}"),
             Self::Create(mac) => write!(f, "create {bridge} with MAC {mac}"),
             Self::SetMac(mac) => write!(f, "set MAC of {bridge} to {mac}"),
@@ -194,6 +204,7 @@ impl fmt::Display for Step {
             Self::SetPromiscuous(true) => write!(f, "set {bridge} promiscuous"),
             Self::SetPromiscuous(false) => write!(f, "set {bridge} not promiscuous"),
             Self::Enable => write!(f, "set {bridge} up"),
+            Self::Release => write!(f, "make {bridge} nobody's port"),
             Self::AddAddress(held) => write!(f, "add address {held} to {bridge}"),
         }
     }
@@ -253,6 +264,9 @@ mod tests {
         check(range, curious, &[], &["set cbr0 not promiscuous"]);
         let steps = &["add address 10.244.1.1/24 to cbr0"];
         check(range, "cbr0:bridge 1500 up mac=0a:58:0a:f4:01:01", &[], steps);
+        check(range, &format!("{CBR0} master=9"), &[], &["make cbr0 nobody's port"]);
+        let renamed = CBR0.replace("cbr0:", "br0:");
+        check(range, &renamed, &[], &["name link 7 cbr0 again"]);
     }
 
     #[test]

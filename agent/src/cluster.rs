@@ -18,7 +18,6 @@ use crate::events::{self, Note};
 use crate::machine::Paths;
 use crate::nodes::{self, Latest};
 use crate::ranges::{self, Ranges};
-use crate::routes::Routing;
 use crate::settings::Source;
 use crate::status;
 use crate::unready::Verdict;
@@ -71,8 +70,8 @@ pub struct ApiServer {
     pub contact: Contact,
     /// This machine's.
     pub node: String,
-    /// Who makes routes, and by that owns NetworkUnavailable; none where no cbr0 is the agent's.
-    pub routing: Option<Routing>,
+    /// [`crate::state::Config::keeps_condition`].
+    pub keeps_condition: bool,
     pub latest: watch::Sender<Latest>,
     pub ranges: watch::Sender<Ranges>,
     pub verdicts: watch::Receiver<Option<Verdict>>,
@@ -82,7 +81,8 @@ pub struct ApiServer {
 /// For ever, also where nobody is asked.
 pub async fn follow(api_server: Option<ApiServer>) -> anyhow::Result<()> {
     let Some(api_server) = api_server else { return pending().await };
-    let ApiServer { client, contact, node, routing, latest, ranges, verdicts, queue } = api_server;
+    let ApiServer { client, contact, node, keeps_condition, latest, ranges, verdicts, queue } =
+        api_server;
     let nodes = latest.subscribe();
     tokio::select! {
         () = nodes::follow(client.clone(), contact.clone(), &node, &latest) => anyhow::bail!("the watch of Nodes ended"),
@@ -90,20 +90,21 @@ pub async fn follow(api_server: Option<ApiServer>) -> anyhow::Result<()> {
         () = events::publish(client.clone(), &node, nodes.clone(), queue) => {
             anyhow::bail!("nobody publishes Events");
         }
-        () = report(client, &node, routing, verdicts, nodes) => anyhow::bail!("nobody reports"),
+        () = report(client, &node, keeps_condition, verdicts, nodes) => anyhow::bail!("nobody reports"),
     }
 }
 
 async fn report(
     client: Client,
     node: &str,
-    routing: Option<Routing>,
+    keeps_condition: bool,
     verdicts: watch::Receiver<Option<Verdict>>,
     nodes: watch::Receiver<Latest>,
 ) {
-    match routing {
-        Some(routing) => status::follow(client, node, routing, verdicts, nodes).await,
-        None => pending().await,
+    if keeps_condition {
+        status::follow(client, node, verdicts, nodes).await;
+    } else {
+        pending::<()>().await;
     }
 }
 

@@ -1,8 +1,10 @@
 //! Pure: the pods of another plugin chain that live on cbr0, and how they become ours.
 //!
 //! host-local keeps a file for each address, libcni one for each ADD with its answer: together they say
-//! whose an address is and which host link leads there. A lease whose link is gone is dead; one of which
-//! no answer tells is held as long as there are ports of which nobody knows whose they are.
+//! whose an address is and which host link leads there. An answer of CNI 0.2 or older, as those that
+//! kubelet's own kubenet got, names no link: then whoever answers at the address tells by its port.
+//! A lease whose link is gone is dead; one of which nobody tells is held as long as there are ports of
+//! which nobody knows whose they are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,6 +12,7 @@ use std::net::IpAddr;
 
 use common::attachment::{Attachment, AttachmentId, Pod};
 use common::{Prefix, names};
+use net::Mac;
 use net::link::{Kind, Link};
 use serde_json::Value;
 
@@ -29,12 +32,25 @@ pub struct Estate {
     pub answers: BTreeMap<AttachmentId, Answer>,
     /// Which addresses host-local has given last, one for each range of each network.
     pub last: Vec<IpAddr>,
+    /// Who answers at addresses of [`Estate::unclear`].
+    pub stations: BTreeMap<IpAddr, Station>,
 }
+
+/// Somebody on the bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Station {
+    pub mac: Mac,
+    /// The index of the link that leads there.
+    pub port: u32,
+}
+
+/// Answers of CNI 0.2 and older name none.
+static NO_INTERFACES: Vec<Value> = Vec::new();
 
 /// What an ADD was answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// Links that it made on the machine, and maybe the bridge.
+    /// Links that it made on the machine, and maybe the bridge; none where the answer names none.
     pub host_links: Vec<String>,
     /// The container end's.
     pub mac: String,
@@ -74,15 +90,18 @@ pub fn plan(estate: &Estate, links: &[Link], networks: &[Prefix], owned: &Owned)
         if owned.recorded.contains(id) {
             continue;
         }
-        let Some(answer) = estate.answers.get(id) else {
-            unclear.extend(addresses.into_iter().map(|address| (address, id)));
-            continue;
+        let answer = estate.answers.get(id).cloned().unwrap_or_default();
+        let station = addresses.iter().find_map(|address| estate.stations.get(address));
+        let its = |link: &&Link| {
+            let named = answer.host_links.iter().any(|name| link.is_called(name));
+            named || station.is_some_and(|station| station.port == link.index)
         };
-        let its = |link: &&Link| answer.host_links.iter().any(|name| link.is_called(name));
         if let Some(position) = strangers.iter().position(its) {
-            let link = strangers.swap_remove(position);
-            let record = Box::new(answer.record(id, addresses));
-            steps.push(Step::Adopt { record, link: link.index });
+            let link = strangers.swap_remove(position).index;
+            let record = Box::new(answer.record(id, addresses, station));
+            steps.push(Step::Adopt { record, link });
+        } else if answer.host_links.is_empty() {
+            unclear.extend(addresses.into_iter().map(|address| (address, id)));
         }
     }
     let is_here = |address: &IpAddr| networks.iter().any(|network| network.contains(*address));
@@ -94,6 +113,15 @@ pub fn plan(estate: &Estate, links: &[Link], networks: &[Prefix], owned: &Owned)
     let new = unclear.into_iter().filter(|(address, _)| !owned.held.contains(address));
     steps.extend(new.map(|(address, id)| Step::Hold { address, id: id.clone() }));
     steps
+}
+
+impl Estate {
+    /// Addresses of which only who answers there can tell whose they are.
+    pub fn unclear(&self, owned: &Owned) -> Vec<IpAddr> {
+        let named = |id| self.answers.get(id).is_some_and(|answer| !answer.host_links.is_empty());
+        let unclear = self.leases.iter().filter(|(_, id)| !owned.recorded.contains(*id));
+        unclear.filter(|(_, id)| !named(*id)).map(|(&address, _)| address).collect()
+    }
 }
 
 fn by_owner(leases: &BTreeMap<IpAddr, AttachmentId>) -> BTreeMap<&AttachmentId, Vec<IpAddr>> {
@@ -112,13 +140,19 @@ impl Step {
 }
 
 impl Answer {
-    fn record(&self, id: &AttachmentId, addresses: Vec<IpAddr>) -> Attachment {
+    fn record(
+        &self,
+        id: &AttachmentId,
+        addresses: Vec<IpAddr>,
+        station: Option<&Station>,
+    ) -> Attachment {
+        let mac = station.filter(|_| self.mac.is_empty()).map(|station| station.mac.to_string());
         Attachment {
             container_id: id.container_id().to_owned(),
             ifname: id.ifname().to_owned(),
             bridge: names::BRIDGE.to_owned(),
             host_link: id.host_link(),
-            mac: self.mac.clone(),
+            mac: mac.unwrap_or_else(|| self.mac.clone()),
             addresses,
             network: names::PLUGIN.to_owned(),
             pod: self.pod.clone(),
@@ -131,7 +165,8 @@ impl Answer {
     pub fn parse(text: &str) -> Option<Self> {
         let kept = serde_json::from_str::<Value>(text).ok()?;
         let result = kept.get("result").unwrap_or(&kept);
-        let interfaces = result["interfaces"].as_array()?;
+        let is_old = ["ip4", "ip6"].iter().any(|family| result[family].is_object());
+        let interfaces = result["interfaces"].as_array().or(is_old.then_some(&NO_INTERFACES))?;
         let is_outside =
             |interface: &&Value| interface["sandbox"].as_str().is_none_or(str::is_empty);
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

@@ -12,6 +12,8 @@ use net::{NetError, Netlink};
 
 use crate::exceptions::Source;
 use crate::firewall::Table;
+use crate::known_routes::KnownRoutes;
+use crate::programs::Programs;
 use crate::reaper::Reaper;
 
 /// Where the agent's files are; a test has its own.
@@ -47,11 +49,15 @@ pub struct Records {
 #[derive(Debug)]
 pub struct Machine {
     pub(crate) netlink: Netlink,
+    pub(crate) routes: KnownRoutes,
     pub(crate) sysctl: Sysctl,
     pub(crate) paths: Paths,
     pub(crate) nftables: Nftables,
     pub(crate) reaper: Reaper,
     pub(crate) exceptions: Source,
+    pub(crate) programs: Programs,
+    /// The index of cbr0 when it was seen last.
+    pub(crate) bridge: Option<u32>,
     /// What nft said last, as long as the ruleset is of the same generation.
     pub(crate) ruleset: Option<Ruleset>,
     /// Whether the plugin that ours adapts was told that the agent has started.
@@ -72,10 +78,13 @@ impl Machine {
     pub fn open(paths: Paths) -> Result<Self, NetError> {
         Ok(Self {
             netlink: Netlink::open()?,
+            routes: KnownRoutes::open()?,
             nftables: Nftables::open()?,
             reaper: Reaper::open(&paths.state)?,
             exceptions: Source::new(paths.exceptions.clone(), &paths.state),
             sysctl: Sysctl::at(&paths.sysctl),
+            programs: Programs::default(),
+            bridge: None,
             ruleset: None,
             initialised: false,
             paths,

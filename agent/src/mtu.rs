@@ -35,11 +35,13 @@ pub fn least(families: impl IntoIterator<Item = Family>) -> u32 {
 
 /// The smallest MTU of the normal interfaces, in bytes; none if there is no such interface.
 ///
-/// An interface below `least` or above [`MOST`] is left out: pods could not use it anyway, and one
-/// odd device must not decide for all.
+/// An interface below `least` or above [`MOST`] is left out: one odd device must not decide for all.
+/// Where all are below `least` it is that: the machine says to pods which packets were too large.
 pub fn smallest(links: &[Link], addresses: &[Address], least: u32) -> Option<u32> {
     let normal = links.iter().filter(|link| is_normal(link, links, addresses));
-    normal.map(|link| link.mtu).filter(|mtu| (least..=MOST).contains(mtu)).min()
+    let mtus = normal.map(|link| link.mtu).filter(|mtu| *mtu <= MOST).collect::<Vec<_>>();
+    let usable = mtus.iter().copied().filter(|mtu| *mtu >= least).min();
+    usable.or(mtus.first().map(|_| least))
 }
 
 fn is_normal(link: &Link, links: &[Link], addresses: &[Address]) -> bool {
@@ -127,6 +129,12 @@ mod tests {
         check(&["eth0 1500 up", "odd0 296 up"], 576, Some(1500));
         check(&["eth0 1500 up", "old0 1000 up"], least([Family::V4]), Some(1000));
         check(&["eth0 1500 up", "old0 1000 up"], least(Family::BOTH), Some(1500));
-        check(&["odd0 296 up"], 576, None);
+    }
+
+    #[test]
+    fn where_all_are_too_small_pods_have_the_least_that_there_is() {
+        check(&["odd0 296 up"], 576, Some(576));
+        check(&["eth0 576 up"], least([Family::V4]), Some(576));
+        check(&["eth0 576 up"], least(Family::BOTH), Some(1280));
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use common::conflist::Range;
-use common::node::NodeView;
 use common::{Family, Prefix};
 use net::link::{Kind, Link};
 use net::nftables::Chain;
@@ -16,6 +15,7 @@ use crate::hairpin::{Hairpin, deduplication};
 use crate::loopback::Loopback;
 use crate::mode::Runtime;
 use crate::mtu;
+use crate::pod_cidrs;
 use crate::ports;
 use crate::routes::{self, Place, Routes, Routing};
 use crate::segment::Segment;
@@ -37,6 +37,8 @@ pub struct Network {
     /// Whether these send frames back where they came from.
     pub hairpin: bool,
     pub loopback: Loopback,
+    /// What is odd about the ranges.
+    pub odd: Vec<String>,
 }
 
 /// The network of this machine's pods.
@@ -50,7 +52,7 @@ pub fn desired(
 ) -> Result<Network, Unready> {
     let nodes = nodes.ok_or(Unready::NodesUnknown)?;
     let own = nodes.get(&config.node).ok_or_else(|| Unready::NoNode(config.node.clone()))?;
-    let ranges = ranges(own)?;
+    let ranges = pod_cidrs::ranges(own, observed)?;
     let now = observed.bridge();
     if now.is_some_and(|link| link.kind != Kind::Bridge) {
         return Err(Unready::NoBridge);
@@ -87,6 +89,7 @@ pub fn desired(
         tables.insert(Table::Dedup, firewall::render_dedup(&deduplication(bridge.mac)));
     }
     Ok(Network {
+        odd: pod_cidrs::complaints(config, &ranges),
         bridge,
         routes,
         tables,
@@ -116,7 +119,7 @@ impl Network {
     /// Steps that turn `observed` into this network, before and after the kernel's settings: those of
     /// the bridge can't be made before it is there, and must be before it is up.
     pub fn plan(&self, observed: &Observed) -> (Vec<Step>, Vec<Step>) {
-        use bridge::Step::{Create, DeleteAddress};
+        use bridge::Step::{Create, DeleteAddress, Rename};
         let Observed { addresses, attached, links, files, .. } = observed;
         let (deletions, replacements): (Vec<_>, Vec<_>) =
             routes::plan(&self.routes, &observed.routes)
@@ -124,7 +127,7 @@ impl Network {
                 .partition(|change| matches!(change, RouteChange::Delete(_)));
         let bridge = bridge::plan(&self.bridge, observed.bridge(), addresses, attached);
         let (before, after): (Vec<_>, Vec<_>) =
-            bridge.into_iter().partition(|step| matches!(step, DeleteAddress(_) | Create(_)));
+            bridge.into_iter().partition(|s| matches!(s, Rename(_) | DeleteAddress(_) | Create(_)));
         let cbr0 = observed.bridge();
         let ours = if self.has_ports { links.as_slice() } else { &[] };
         let lost = attachments::lost(ours, cbr0, files);
@@ -160,32 +163,13 @@ impl Network {
         });
         let quarrels = attachments::quarrels(&observed.links, observed.bridge());
         let held_back = self.segment.held_back().map(|held_back| held_back.to_string());
-        refused.chain(kept).chain(quarrels).chain(held_back).chain(dropping).collect()
+        let odd = self.odd.iter().cloned();
+        odd.chain(refused).chain(kept).chain(quarrels).chain(held_back).chain(dropping).collect()
     }
 }
 
 fn batch(changes: Vec<RouteChange>) -> Option<Step> {
     (!changes.is_empty()).then_some(Step::Routes(changes))
-}
-
-/// The ranges of this machine's pods, in the Node's order.
-fn ranges(own: &NodeView) -> Result<Vec<Range>, Unready> {
-    let range = |cidr: &String| {
-        let subnet = Prefix::parse_masking(cidr).ok();
-        let range = subnet.and_then(range);
-        range.ok_or_else(|| Unready::PodCidr { node: own.name.clone(), cidr: cidr.clone() })
-    };
-    if own.pod_cidrs.is_empty() {
-        return Err(Unready::NoPodCidr(own.name.clone()));
-    }
-    own.pod_cidrs.iter().map(range).collect()
-}
-
-/// The range of a podCIDR; none where there is no room for the network's own address, the gateway, a
-/// pod, and IPv4's broadcast.
-pub fn range(subnet: Prefix) -> Option<Range> {
-    let has_room = subnet.length() + 2 <= subnet.family().width();
-    has_room.then_some(Range::new(subnet, subnet.gateway()?))
 }
 
 /// The machine's MTU is the bridge's while every uplink is down.

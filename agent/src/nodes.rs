@@ -4,6 +4,7 @@
 //! goes on with it.
 
 use std::collections::BTreeMap;
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use futures::StreamExt;
 use kube::Client;
 use process::contact::Contact;
 use process::nodes::Change;
+use serde::Serializer;
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -23,7 +25,7 @@ use crate::state::Nodes;
 pub type Latest = Option<Arc<Nodes>>;
 
 /// Events that are taken together if they have arrived together.
-const CHUNK: usize = 1024;
+const CHUNK: usize = 128;
 
 /// Changes that come within this time are kept together.
 const KEEP_AFTER: Duration = Duration::from_secs(1);
@@ -89,13 +91,21 @@ pub async fn keep(path: &Path, mut nodes: watch::Receiver<Latest>) {
     while nodes.changed().await.is_ok() {
         tokio::time::sleep(KEEP_AFTER).await;
         let Some(latest) = nodes.borrow_and_update().clone() else { continue };
-        let views = latest.values().map(Arc::as_ref).collect::<Vec<_>>();
-        let text = serde_json::to_vec(&views).unwrap_or_default();
-        drop(views);
-        if let Err(error) = net::file::replace(path, &text, READABLE) {
+        let file = path.to_owned();
+        // On a thread that may block: news of a large cluster are not to wait for a text of megabytes.
+        let written = tokio::task::spawn_blocking(move || write(&file, &latest)).await;
+        if let Err(error) = written.unwrap_or_else(|broken| Err(broken.into())) {
             warn!(path = %path.display(), %error, "cannot keep the Nodes");
         }
     }
+}
+
+fn write(path: &Path, nodes: &Nodes) -> io::Result<()> {
+    net::file::put(path, READABLE, |file| {
+        let mut text = BufWriter::new(file);
+        serde_json::Serializer::new(&mut text).collect_seq(nodes.values().map(Arc::as_ref))?;
+        text.flush()
+    })
 }
 
 /// A peer's condition is its own affair: in a large cluster they change all the time.

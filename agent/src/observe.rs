@@ -1,8 +1,8 @@
 //! Reads the machine: kernel and files to [`Observed`]. It changes nothing and decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use net::NetError;
 use net::nft::NftError;
 
 use crate::attachments::{self, Files};
-use crate::cni_config::{Installed, takes_precedence};
+use crate::cni_config::takes_precedence;
 use crate::estate::kept_mac;
 use crate::firewall::{self, Applied, Table};
 use crate::machine::{Machine, Paths, Records, Ruleset};
@@ -35,12 +35,15 @@ impl Machine {
     /// The machine as it is now, as far as `mode` has anything to do with it.
     pub fn observe(&mut self, mode: &Mode) -> Result<Observed, ObserveError> {
         let links = self.netlink.links()?;
+        let named = links.iter().find(|link| link.name == names::BRIDGE);
+        self.bridge = named.map(|link| link.index).or(self.bridge);
         let addresses = self.netlink.addresses()?;
-        let routes = self.netlink.routes()?;
+        let routes = self.routes.now(&mut self.netlink)?;
         let mut observed = Observed {
             sysctls: self.settings(sysctl::watched(&links, &routes))?,
-            plugins: plugins(&self.paths, mode.runtime.plugins()),
+            plugins: self.programs.plugins(&self.paths, mode.runtime.plugins()),
             initialised: self.initialised,
+            bridge_was: self.bridge,
             links,
             addresses,
             routes,
@@ -125,10 +128,15 @@ impl Machine {
             return Ok(known);
         }
         let mut listings = BTreeMap::new();
-        // A table that was never applied is not asked for: each question is a process.
-        let known =
-            |table: &Table| *table != Table::Dedup || self.paths.applied(table.name()).exists();
-        for table in Table::ALL.into_iter().filter(known) {
+        for table in Table::ALL {
+            // What is missing is not asked for: each listing is a process.
+            let is_there = match table {
+                Table::Machine | Table::Pods => self.nftables.has_table(table.name())?,
+                Table::Dedup => self.paths.applied(table.name()).exists(),
+            };
+            if !is_there {
+                continue;
+            }
             let listing = listing(table)
                 .map_err(|source| ObserveError::Table { table: table.name(), source })?;
             listings.extend(listing.map(|listing| (table, listing)));
@@ -204,55 +212,6 @@ fn is_program(path: &Path) -> bool {
     const ANY_EXECUTE: u32 = 0o111;
     fs::metadata(path)
         .is_ok_and(|file| file.is_file() && file.permissions().mode() & ANY_EXECUTE != 0)
-}
-
-/// A file that can't be read is as good as none: the step that replaces it names what is wrong.
-pub(crate) fn plugins(paths: &Paths, wanted: &[&'static str]) -> Vec<(&'static str, Installed)> {
-    let same = |path: &Path, other: &Path| same_content(path, other).unwrap_or(None);
-    let is_ours = |name: &str| name != names::LOOPBACK_PLUGIN;
-    let ours = wanted.iter().filter(|name| is_ours(name)).map(|name| paths.bin.join(name));
-    let ours = ours.collect::<Vec<_>>();
-    let installed = |name| {
-        let path = paths.bin.join(name);
-        match same(&path, &paths.plugin) {
-            None => Installed::Missing,
-            Some(true) => Installed::Current,
-            Some(false) if is_ours(name) || ours.iter().any(|o| same(&path, o) == Some(true)) => {
-                Installed::Outdated
-            }
-            Some(false) => Installed::Foreign,
-        }
-    };
-    wanted.iter().map(|&name| (name, installed(name))).collect()
-}
-
-/// Whether both files have the same content; none if there is no file at `path`.
-fn same_content(path: &Path, other: &Path) -> io::Result<Option<bool>> {
-    let Some(mut file) = open(path)? else { return Ok(None) };
-    let Some(mut other) = open(other)? else { return Ok(Some(false)) };
-    if file.metadata()?.len() != other.metadata()?.len() {
-        return Ok(Some(false));
-    }
-    let mut blocks = ([0; 16 << 10], [0; 16 << 10]);
-    loop {
-        let length = file.read(&mut blocks.0)?;
-        let (block, expected) = (blocks.0.get(..length), blocks.1.get_mut(..length));
-        let (Some(block), Some(expected)) = (block, expected) else { return Ok(Some(false)) };
-        if length == 0 {
-            return Ok(Some(true));
-        }
-        other.read_exact(expected)?;
-        if block != expected {
-            return Ok(Some(false));
-        }
-    }
-}
-
-fn open(path: &Path) -> io::Result<Option<File>> {
-    match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        file => file.map(Some),
-    }
 }
 
 fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, ObserveError> {

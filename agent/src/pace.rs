@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-/// What belongs together arrives within this time, and makes one round.
+/// What belongs together on the machine arrives within this time, and makes one round.
 const BURST: Duration = Duration::from_millis(5);
 
 /// A fifth of the time may be work: each unit of it is paid off by so many that pass.
@@ -49,7 +49,7 @@ pub struct Wait {
     pub least: Duration,
     /// By then, even if nothing happens.
     pub most: Duration,
-    /// So long after the event that woke the loop.
+    /// So long after the event on the machine that woke the loop.
     pub burst: Duration,
 }
 

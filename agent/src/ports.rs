@@ -31,7 +31,8 @@ pub fn plan(
     let ours = links.iter().filter_map(|link| Some((link, owner(link)?)));
     let wrong = ours.filter(|(_, id)| recorded.contains(id)).filter_map(|(link, id)| {
         let detached = bridge.is_none_or(|bridge| link.master != Some(bridge.index));
-        let differs = detached || !link.up || link.promiscuous || link.hairpin != Some(hairpin);
+        let flags = link.hairpin == Some(hairpin) && link.open == Some(true);
+        let differs = detached || !link.up || link.promiscuous || !flags;
         differs.then_some(Step { id, detached, hairpin })
     });
     wrong.collect()
@@ -86,6 +87,7 @@ mod tests {
         check("up hairpin master=7", &["c1@eth0"], false, &[&back]);
         check("up master=7", &["c1@eth0"], true, &[&flags]);
         check("hairpin master=7", &["c1@eth0"], true, &[&flags]);
+        check("up hairpin isolated master=7", &["c1@eth0"], true, &[&flags]);
     }
 
     #[test]

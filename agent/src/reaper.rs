@@ -4,7 +4,7 @@
 //! loop is at work; the loop then takes all tombstones that there are, by the plugin's own code.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::attachment::AttachmentId;
@@ -48,9 +48,15 @@ pub(crate) struct Reaper {
     failure: Option<String>,
 }
 
+/// How often to look whether the socket is there.
+const GLANCE: Duration = Duration::from_millis(500);
+
 /// Where DELs knock.
 #[derive(Debug)]
-pub struct Door(UnixListener);
+pub struct Door {
+    listener: UnixListener,
+    path: PathBuf,
+}
 
 impl Reaper {
     /// In the network namespace of the calling thread.
@@ -105,19 +111,25 @@ impl Door {
     pub fn open(path: &Path) -> io::Result<Self> {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => UnixListener::bind(path).map(Self),
+            _ => Ok(Self { listener: UnixListener::bind(path)?, path: path.to_owned() }),
         }
     }
 
-    /// Answers whoever knocks, for ever.
-    pub async fn answer(&self, knocked: &Notify) {
+    /// Answers whoever knocks, for ever; a socket that somebody has removed is made anew, once its folder
+    /// is there.
+    pub async fn answer(&mut self, knocked: &Notify) {
         loop {
-            match self.0.accept().await {
-                Ok((stream, _)) => {
+            match tokio::time::timeout(GLANCE, self.listener.accept()).await {
+                Ok(Ok((stream, _))) => {
                     knocked.notify_one();
                     answer(&stream);
                 }
-                Err(error) => {
+                Err(_) if self.path.exists() => {}
+                Err(_) => match Self::open(&self.path) {
+                    Ok(new) => *self = new,
+                    Err(error) => debug!(error = %Chain(&error), "no socket for DELs"),
+                },
+                Ok(Err(error)) => {
                     warn!(error = %Chain(&error), "cannot answer a DEL");
                     tokio::time::sleep(PAUSE).await;
                 }

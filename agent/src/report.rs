@@ -82,6 +82,14 @@ impl Metrics {
             complaints: Gauge::default(),
             duration,
         };
+        let build = Gauge::<i64>::default();
+        build.set(1);
+        let version = [("version".into(), common::version().into())].into_iter();
+        registry.sub_registry_with_labels(version).register(
+            "kubenet_build_info",
+            "[STABLE] Version of this program",
+            build,
+        );
         let text = "Changes that put right what somebody else had changed on this machine";
         registry.register("kubenet_agent_drift_repaired", text, metrics.repairs.clone());
         let text = "Whether somebody undoes what is repaired, so that repairs have slowed down";
@@ -226,6 +234,7 @@ mod tests {
             "kubenet_agent_network_ready 0",
             "kubenet_agent_network_unready{reason=\"UplinkMissing\"} 1",
             "kubenet_agent_repair_loop 1",
+            &format!("kubenet_build_info{{version=\"{}\"}} 1", common::version()),
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }

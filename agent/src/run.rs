@@ -1,29 +1,23 @@
 //! Wires the agent: one lock, one client, the loops, and the signal that ends them.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context;
 use process::contact::Contact;
 use process::{serve, shutdown};
 use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, watch};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::cluster::{ApiServer, Known};
+use crate::lock::AgentLock;
 use crate::machine::{Machine, Paths};
 use crate::mode::{Mode, Runtime};
 use crate::reaper::Door;
 use crate::report::{Metrics, Report};
 use crate::settings::Settings;
 use crate::sync::Worker;
-use crate::{cluster, events, health, ipam, sync, wakers};
-
-/// How often to look whether the other agent is gone.
-const LOCK_RETRY: Duration = Duration::from_millis(200);
+use crate::{cluster, conntrack, events, health, ipam, sync, wakers};
 
 /// Runs until a signal asks to end; the machine stays as it is then, and pods go on.
 ///
@@ -36,7 +30,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let signalled = shutdown::signalled().context("cannot catch signals")?;
     tokio::pin!(signalled);
     let lock = tokio::select! {
-        lock = lock(&paths) => lock?,
+        lock = AgentLock::take(&paths) => lock?,
         signal = &mut signalled => {
             info!(signal, "ending");
             return Ok(());
@@ -60,7 +54,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         client,
         contact,
         node: config.node.clone(),
-        routing: config.mode.bridge.then_some(config.routing),
+        keeps_condition: config.keeps_condition(),
         latest,
         ranges: extend,
         verdicts: verdicts.clone(),
@@ -70,7 +64,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let cluster = wakers::Cluster { nodes: nodes.clone(), ranges };
     let kept = cluster.clone();
     let work = async {
-        let door = door;
+        let mut door = door;
         tokio::select! {
             ended = sync::run(worker, cluster, judge, &mut report, &knocked) => ended?,
             () = door.answer(&knocked) => anyhow::bail!("nobody answers DELs"),
@@ -95,6 +89,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 
 /// The machine; where its pods' addresses are ours, they are counted.
 fn machine(paths: Paths, mode: &Mode, registry: &mut Registry) -> anyhow::Result<Machine> {
+    conntrack::register(registry, &paths.sysctl);
     let machine = Machine::open(paths)?;
     if mode.runtime == Runtime::Kubenet {
         ipam::register(registry, &machine.paths, &machine.reaper.reclaimed);
@@ -104,36 +99,4 @@ fn machine(paths: Paths, mode: &Mode, registry: &mut Registry) -> anyhow::Result
 
 fn door(socket: &Path) -> anyhow::Result<Door> {
     Door::open(socket).with_context(|| format!("cannot listen at {}", socket.display()))
-}
-
-/// Makes the folder, for root alone, also where a service manager has made it for all to see.
-fn private_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
-}
-
-/// Makes this the machine's one agent, as long as the file is open.
-async fn lock(paths: &Paths) -> anyhow::Result<File> {
-    let (state, path) = (&paths.state, paths.agent_lock());
-    private_folder(state).with_context(|| format!("cannot create {}", state.display()))?;
-    let cannot = || format!("cannot lock {}", path.display());
-    let file = File::options().create(true).append(true).open(&path).with_context(cannot)?;
-    let mut attempts = 0_u64;
-    while !taken(&file).with_context(cannot)? {
-        attempts += 1;
-        // The first time it may be a plugin that looks whether there is an agent.
-        if attempts == 2 {
-            warn!(path = %path.display(), "another agent runs on this machine; waiting for its end");
-        }
-        tokio::time::sleep(LOCK_RETRY).await;
-    }
-    Ok(file)
-}
-
-fn taken(file: &File) -> io::Result<bool> {
-    match file.try_lock() {
-        Ok(()) => Ok(true),
-        Err(TryLockError::WouldBlock) => Ok(false),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
 }

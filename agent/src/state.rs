@@ -14,7 +14,7 @@ use common::node::NodeView;
 use common::{Prefix, names};
 use net::Mac;
 use net::addr::Address;
-use net::link::Link;
+use net::link::{Kind, Link};
 use net::nftables::Chain;
 use net::route::{Route, RouteChange};
 
@@ -54,6 +54,14 @@ pub struct Config {
     pub state_dir: PathBuf,
 }
 
+impl Config {
+    /// Whether the Node's condition NetworkUnavailable is this agent's to keep: where it makes cbr0, but for
+    /// the cloud's route controller, which keeps it with its routes.
+    pub fn keeps_condition(&self) -> bool {
+        self.mode.bridge && self.routing != Routing::Cloud
+    }
+}
+
 /// The Nodes of the cluster by name.
 pub type Nodes = BTreeMap<String, Arc<NodeView>>;
 
@@ -73,6 +81,8 @@ pub struct Desired {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
     pub links: Vec<Link>,
+    /// Which of them was cbr0 when it was seen last.
+    pub bridge_was: Option<u32>,
     pub addresses: Vec<Address>,
     pub routes: Vec<Route>,
     pub sysctls: sysctl::Values,
@@ -114,8 +124,11 @@ pub enum Step {
 }
 
 impl Observed {
+    /// cbr0, also where somebody has renamed it.
     pub fn bridge(&self) -> Option<&Link> {
-        self.links.iter().find(|link| link.name == names::BRIDGE)
+        let named = self.links.iter().find(|link| link.name == names::BRIDGE);
+        let was = |link: &&Link| Some(link.index) == self.bridge_was && link.kind == Kind::Bridge;
+        named.or_else(|| self.links.iter().find(was))
     }
 }
 

@@ -19,7 +19,6 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::nodes::Latest;
-use crate::routes::Routing;
 use crate::unready::{Unready, Verdict};
 
 const NETWORK_UNAVAILABLE: &str = "NetworkUnavailable";
@@ -39,12 +38,10 @@ enum PatchError {
     Timeout(#[from] tokio::time::error::Elapsed),
 }
 
-/// Keeps the condition of the Node `name` as `verdicts` says, for ever; but not where the cloud's route
-/// controller keeps it.
+/// Keeps the condition of the Node `name` as `verdicts` says, for ever.
 pub async fn follow(
     client: Client,
     name: &str,
-    routing: Routing,
     mut verdicts: watch::Receiver<Option<Verdict>>,
     mut nodes: watch::Receiver<Latest>,
 ) {
@@ -55,8 +52,7 @@ pub async fn follow(
     let mut sent = None::<(Arc<NodeView>, Condition)>;
     loop {
         let own = nodes.borrow_and_update().as_ref().and_then(|nodes| nodes.get(name).cloned());
-        let wanted =
-            verdicts.borrow_and_update().as_ref().and_then(|verdict| condition(routing, verdict));
+        let wanted = verdicts.borrow_and_update().as_ref().and_then(condition);
         if let (Some(own), Some(wanted)) = (own, wanted)
             && own.network_unavailable.as_ref() != Some(&wanted)
             && sent.as_ref().is_none_or(|(node, was)| !Arc::ptr_eq(node, &own) || *was != wanted)
@@ -92,12 +88,8 @@ async fn send(nodes: &Api<Node>, name: &str, patch: &Value) -> Result<(), PatchE
     Ok(())
 }
 
-/// None while the loop has yet to see the Node, which is there if a condition can be set at all, and
-/// where it is not ours to set.
-fn condition(routing: Routing, verdict: &Verdict) -> Option<Condition> {
-    if routing == Routing::Cloud {
-        return None;
-    }
+/// None while the loop has yet to see the Node, which is there if a condition can be set at all.
+fn condition(verdict: &Verdict) -> Option<Condition> {
     let (status, reason, message) = match verdict {
         Err(Unready::NodesUnknown | Unready::NoNode(_)) => return None,
         Ok(()) => {
@@ -131,10 +123,10 @@ mod tests {
     use crate::testing::{golden, node};
     fn patches(before: Option<&Verdict>, now: &Verdict) -> Value {
         let own = NodeView {
-            network_unavailable: before.and_then(|verdict| condition(Routing::Direct, verdict)),
+            network_unavailable: before.and_then(condition),
             ..node("n1 1 10.244.1.0/24")
         };
-        patch(&own, &condition(Routing::Direct, now).unwrap(), Timestamp::UNIX_EPOCH)
+        patch(&own, &condition(now).unwrap(), Timestamp::UNIX_EPOCH)
     }
 
     #[test]
@@ -146,16 +138,8 @@ mod tests {
 
     #[test]
     fn a_node_that_is_missing_has_no_condition() {
-        assert_eq!(condition(Routing::Direct, &Err(Unready::NodesUnknown)), None);
-        assert_eq!(condition(Routing::Direct, &Err(Unready::NoNode("n".into()))), None);
-    }
-
-    #[test]
-    fn in_cloud_mode_the_condition_is_left_alone() {
-        for verdict in [Ok(()), Err(Unready::NoUplink)] {
-            assert!(condition(Routing::None, &verdict).is_some());
-            assert_eq!(condition(Routing::Cloud, &verdict), None);
-        }
+        assert_eq!(condition(&Err(Unready::NodesUnknown)), None);
+        assert_eq!(condition(&Err(Unready::NoNode("n".into()))), None);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The loop, which owns all that the agent changes on the machine: whatever wakes it, it looks at
 //! everything.
 
-use std::fs::File;
+use std::io;
 use std::time::Instant;
 
 use tokio::sync::{Notify, watch};
 use tracing::debug;
 
+use crate::lock::AgentLock;
 use crate::machine::Machine;
 use crate::nodes::Latest;
 use crate::pace::{Pace, Went};
@@ -24,6 +25,8 @@ pub enum SyncError {
     Wake(#[from] WakeError),
     #[error("a round broke off")]
     Round(#[from] tokio::task::JoinError),
+    #[error("the folder of leases and records is gone: only a new start helps")]
+    State(#[source] io::Error),
 }
 
 /// The machine and what has been said of it: handed to a thread that may block, and back.
@@ -35,7 +38,7 @@ pub struct Worker {
     flags: Ranges,
     said: Said,
     /// Here, so that it is held until the last round is over, also if the loop is cancelled meanwhile.
-    _lock: File,
+    lock: AgentLock,
 }
 
 /// Makes the worker's machine agree with the `cluster`, and publishes the verdict of each round, until the
@@ -61,6 +64,7 @@ pub async fn run(
         }
         wakers.drain()?;
         let nodes = wakers.cluster.nodes.borrow_and_update().clone();
+        worker.lock.keep().map_err(SyncError::State)?;
         worker.take(&wakers.cluster.ranges.borrow_and_update());
         let excused = pace.is_excused();
         let start = Instant::now();
@@ -96,10 +100,10 @@ pub async fn run(
 
 impl Worker {
     /// `lock` is the file that makes this the machine's one agent.
-    pub fn new(machine: Machine, config: Config, lock: File) -> Self {
+    pub fn new(machine: Machine, config: Config, lock: AgentLock) -> Self {
         let flags =
             Ranges { pods: config.cluster_cidrs.clone(), services: config.services.clone() };
-        Self { machine, config, flags, said: Said::default(), _lock: lock }
+        Self { machine, config, flags, said: Said::default(), lock }
     }
 
     /// The cluster has `ranges` besides those of the flags.

@@ -1,6 +1,6 @@
 //! Pure: the kernel settings that pods need, and which of them differ.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use common::{Family, PerFamily, names};
@@ -26,6 +26,9 @@ const ON_BRIDGE: [(&str, &str); 3] =
 
 /// A router advertisement made the route (`RTPROT_RA` in linux/rtnetlink.h).
 const PROTOCOL_RA: u8 = 9;
+
+/// Whether packets of IPv4 that come in by a link are routed.
+const FORWARDING_OF: &str = "forwarding";
 
 /// One key under /proc/sys and the value it should have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +67,12 @@ pub fn desired(
         settings.push(set(of_link(names::BRIDGE, "accept_ra"), "0"));
     }
     settings.extend(families.iter().map(|&family| set(FORWARDING[family], "1")));
+    // That of all turns each on; somebody may have turned one off since.
+    if families.contains(&Family::V4) && now.get(FORWARDING.v4).is_some_and(|all| all == "1") {
+        let stopped =
+            forwarding(links, routes).filter(|key| now.get(key).is_some_and(|v| v == "0"));
+        settings.extend(stopped.map(|key| set(key, "1")));
+    }
     settings
 }
 
@@ -73,7 +82,18 @@ pub fn watched(links: &[Link], routes: &[Route]) -> Vec<String> {
     let fixed = fixed.flat_map(|keys| [keys.v4, keys.v6]).map(str::to_owned);
     let bridge = ON_BRIDGE.map(|(name, _)| of_link(names::BRIDGE, name));
     let fixed = fixed.chain(bridge).chain([loopback::key()]);
-    fixed.chain(accept_ra(links, routes)).collect()
+    fixed.chain(accept_ra(links, routes)).chain(forwarding(links, routes)).collect()
+}
+
+/// Of the links by which packets of pods come: cbr0, and where peers or the rest of the world are.
+fn forwarding(links: &[Link], routes: &[Route]) -> impl Iterator<Item = String> {
+    let used = routes.iter().filter(|route| {
+        let ways = route.destination.length() == 0 || route.protocol == names::ROUTE_PROTOCOL;
+        ways && route.destination.family() == Family::V4
+    });
+    let indexes = used.filter_map(|route| route.link).collect::<BTreeSet<_>>();
+    let links = links.iter().filter(move |l| l.name == names::BRIDGE || indexes.contains(&l.index));
+    links.map(|link| format!("net/ipv4/conf/{}/{FORWARDING_OF}", link.name))
 }
 
 fn accept_ra(links: &[Link], routes: &[Route]) -> impl Iterator<Item = String> {
@@ -172,6 +192,26 @@ mod tests {
         let now = [v4, v6, "net/ipv4/ip_forward=1", "net/ipv6/conf/all/forwarding=0"];
         check(&[Family::V4], &[], &now, &["set net/ipv6/conf/cbr0/accept_ra to 0"]);
         check(&[Family::V4], &[], &now[..3], &[]);
+    }
+
+    #[test]
+    fn links_of_pods_packets_forward_what_all_do() {
+        let [v4, v6] = NETFILTER;
+        let of = |link: &str, value: u8| format!("net/ipv4/conf/{link}/forwarding={value}");
+        let (on, off) = (of("eth0", 1), of("eth0", 0));
+        let now = |all: &'static str, eth0: &'static str| [v4, v6, all, eth0];
+        let (on, off) = (on.leak() as &str, off.leak() as &str);
+        let world = ["0.0.0.0/0 via 192.0.2.254 dev 2"];
+        let peer = ["10.244.2.0/24 via 192.0.2.2 dev 2 proto 107"];
+        let step = "set net/ipv4/conf/eth0/forwarding to 1";
+        for routes in [&world, &peer] {
+            check(&[Family::V4], routes, &now("net/ipv4/ip_forward=1", off), &[step]);
+            check(&[Family::V4], routes, &now("net/ipv4/ip_forward=1", on), &[]);
+        }
+        // Nobody's who comes by it is routed.
+        check(&[Family::V4], &["192.0.2.0/24 dev 2"], &now("net/ipv4/ip_forward=1", off), &[]);
+        let all = "set net/ipv4/ip_forward to 1";
+        check(&[Family::V4], &world, &now("net/ipv4/ip_forward=0", off), &[all]);
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub(crate) fn link(index: u32, text: &str) -> Link {
         master: value("master=").map(|index| index.parse().unwrap()),
         alias: None,
         hairpin: value("master=").map(|_| words.contains(&"hairpin")),
+        open: value("master=").map(|_| !words.contains(&"isolated")),
         addr_gen: None,
         peer: None,
     }

@@ -1,7 +1,7 @@
 //! Pure: why this machine's network is not ready, in the one text that the log, the condition and
 //! the plugin's STATUS share.
 
-use common::names;
+use common::{Prefix, names};
 
 /// What stands between this machine and its pods.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,6 +14,11 @@ pub enum Unready {
     NoPodCidr(String),
     #[error("podCIDR {cidr:?} of node {node} has no room for a gateway and pods, or is no CIDR")]
     PodCidr { node: String, cidr: String },
+    /// The podCIDR, and what of the machine's it holds.
+    #[error(
+        "podCIDR {cidr} of node {node} holds {of}: with it on cbr0 this machine would lose its own network"
+    )]
+    PodCidrTaken { node: String, cidr: Prefix, of: String },
     #[error(
         "no enabled normal interface to take the MTU from: set one up, or give --network-plugin-mtu"
     )]
@@ -61,6 +66,7 @@ impl Unready {
             Self::NoNode(_) => "NodeMissing",
             Self::NoPodCidr(_) => "PodCIDRMissing",
             Self::PodCidr { .. } => "PodCIDRInvalid",
+            Self::PodCidrTaken { .. } => "PodCIDRTaken",
             Self::NoUplink => "UplinkMissing",
             Self::NoBridge => "BridgeNameTaken",
             Self::NoBridgeNetfilter(_) => "BridgeNetfilterMissing",
@@ -82,6 +88,7 @@ impl Unready {
             | Self::NoNode(_)
             | Self::NoPodCidr(_)
             | Self::PodCidr { .. }
+            | Self::PodCidrTaken { .. }
             | Self::NoUplink
             | Self::NoBridge
             | Self::NoBridgeNetfilter(_)

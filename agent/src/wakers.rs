@@ -1,5 +1,6 @@
 //! What wakes the loop: Nodes, the kernel, files, and a look at what tells nobody of its changes.
 
+use std::future::pending;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use net::watch::FolderWatch;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::machine::Paths;
 use crate::nodes::Latest;
@@ -30,8 +31,6 @@ pub enum WakeError {
     Subscribe(#[from] NetError),
     #[error("cannot wait for events of the kernel")]
     Events(#[source] io::Error),
-    #[error("cannot follow what happens in {folder}")]
-    Folder { folder: String, source: io::Error },
 }
 
 /// What the API server tells.
@@ -66,7 +65,8 @@ pub struct Kernel {
 }
 
 struct Files {
-    watch: AsyncFd<FolderWatch>,
+    /// None where the kernel gives no more of them.
+    watch: Option<AsyncFd<FolderWatch>>,
     folders: Vec<PathBuf>,
 }
 
@@ -78,11 +78,10 @@ struct Settings {
 
 impl Wakers {
     pub fn new(cluster: Cluster, paths: &Paths) -> Result<Self, WakeError> {
-        let watch = FolderWatch::open().map_err(WakeError::Events)?;
         Ok(Self {
             cluster,
             kernel: Kernel::subscribe()?,
-            files: Files { watch: pollable(watch)?, folders: paths.watched().collect() },
+            files: Files::new(FolderWatch::open(), paths.watched().collect())?,
             settings: Settings {
                 sysctl: Sysctl::at(&paths.sysctl),
                 keys: Vec::new(),
@@ -94,7 +93,7 @@ impl Wakers {
 
     /// Forgets what has been told so far: what is looked at from now on is newer.
     pub fn drain(&mut self) -> Result<(), WakeError> {
-        self.files.follow()?;
+        self.files.follow();
         self.files.drain()?;
         self.kernel.drain()
     }
@@ -104,16 +103,24 @@ impl Wakers {
         (self.settings.keys, self.settings.seen) = (keys, seen);
     }
 
-    /// Until something happens and its burst is over, but within the bounds of `wait`; or until the
-    /// machine is to be cleaned up.
+    /// Until something happens, but within the bounds of `wait`; or until the machine is to be cleaned up.
+    ///
+    /// What the API server tells is whole, and acted upon at once. On the machine one thing seldom comes
+    /// alone: whoever makes a link gives it addresses, so that burst is waited for.
     pub async fn wait(&mut self, wait: Wait) -> Result<(), WakeError> {
         let Self { cluster: Cluster { nodes, ranges }, kernel, files, settings, cleaning } = self;
         let rest = tokio::time::sleep(wait.least);
         let sleep = tokio::time::timeout(wait.most, async {
             tokio::select! {
                 // An end of the watch ends the program, elsewhere.
-                Ok(()) = nodes.changed() => nodes.mark_changed(),
-                Ok(()) = ranges.changed() => {}
+                Ok(()) = nodes.changed() => {
+                    nodes.mark_changed();
+                    return Ok(());
+                }
+                Ok(()) = ranges.changed() => {
+                    ranges.mark_changed();
+                    return Ok(());
+                }
                 result = kernel.changed() => result?,
                 result = glances(files, settings) => result?,
             }
@@ -135,13 +142,16 @@ async fn appeared(path: &Path) {
     }
 }
 
-/// Until a file or a setting changes.
+/// Until a file or a setting changes, or may have.
 async fn glances(files: &mut Files, settings: &Settings) -> Result<(), WakeError> {
     loop {
-        files.follow()?;
         tokio::select! {
             result = files.changed() => return result,
             () = tokio::time::sleep(GLANCE) => {}
+        }
+        if files.follow() {
+            debug!("folders");
+            return Ok(());
         }
         if let Some(key) = settings.changed() {
             debug!(key, "setting");
@@ -175,18 +185,29 @@ impl Kernel {
 }
 
 impl Files {
-    fn follow(&self) -> Result<(), WakeError> {
-        self.folders.iter().try_for_each(|folder| {
-            self.watch.get_ref().follow(folder).map_err(|source| WakeError::Folder {
-                folder: folder.display().to_string(),
-                source,
-            })
-        })
+    /// Without a `watch` the loop looks at the files whenever it glances: others may have used up what
+    /// the kernel has of them (`fs.inotify.max_user_instances`).
+    fn new(watch: io::Result<FolderWatch>, folders: Vec<PathBuf>) -> Result<Self, WakeError> {
+        let watch = watch.inspect_err(|error| {
+            warn!(%error, "nobody tells what happens to files: looking twice a second");
+        });
+        Ok(Self { watch: watch.ok().map(pollable).transpose()?, folders })
+    }
+
+    /// Whether anything may have happened that nobody tells.
+    fn follow(&mut self) -> bool {
+        let Some(watch) = &mut self.watch else { return true };
+        let mut untold = false;
+        for folder in &self.folders {
+            untold |= watch.get_mut().follow(folder).unwrap_or(true);
+        }
+        untold
     }
 
     async fn changed(&mut self) -> Result<(), WakeError> {
+        let Some(watch) = &mut self.watch else { return pending().await };
         loop {
-            let news = self.watch.async_io_mut(Interest::READABLE, |watch| watch.next()).await;
+            let news = watch.async_io_mut(Interest::READABLE, |watch| watch.next()).await;
             if news.map_err(WakeError::Events)? {
                 debug!("files");
                 return Ok(());
@@ -195,7 +216,7 @@ impl Files {
     }
 
     fn drain(&mut self) -> Result<(), WakeError> {
-        told(self.watch.get_mut().next())
+        self.watch.as_mut().map_or(Ok(()), |watch| told(watch.get_mut().next()))
     }
 }
 
@@ -217,4 +238,39 @@ fn told<T>(news: io::Result<T>) -> Result<(), WakeError> {
 fn pollable<T: std::os::fd::AsRawFd>(source: T) -> Result<AsyncFd<T>, WakeError> {
     #[expect(deprecated, reason = "its successor is unsafe; each source keeps its file to its end")]
     AsyncFd::with_interest(source, Interest::READABLE).map_err(WakeError::Events)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+
+    fn no_settings() -> Settings {
+        Settings { sysctl: Sysctl::default(), keys: Vec::new(), seen: Values::new() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn files_of_which_nobody_tells_are_looked_at_twice_a_second() {
+        let none_left = io::Error::from_raw_os_error(nix::errno::Errno::EMFILE as i32);
+        let mut files = Files::new(Err(none_left), Vec::new()).unwrap();
+        let start = Instant::now();
+        glances(&mut files, &no_settings()).await.unwrap();
+        files.drain().unwrap();
+        assert!((GLANCE..2 * GLANCE).contains(&start.elapsed()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_that_appears_is_looked_at_once() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("net.d");
+        let mut files = Files::new(FolderWatch::open(), vec![folder.clone()]).unwrap();
+        let settings = no_settings();
+        assert!(timeout(3 * GLANCE, glances(&mut files, &settings)).await.is_err());
+        fs::create_dir(&folder).unwrap();
+        timeout(2 * GLANCE, glances(&mut files, &settings)).await.unwrap().unwrap();
+        assert!(timeout(3 * GLANCE, glances(&mut files, &settings)).await.is_err());
+    }
 }

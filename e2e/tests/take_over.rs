@@ -92,6 +92,12 @@ impl Machine {
         Pod { id, netns, addresses: PerFamily::from_fn(find) }
     }
 
+    /// Where libcni keeps what the pod's ADD was answered.
+    fn answer(&self, pod: &Pod) -> PathBuf {
+        let name = format!("reference-{}-eth0", pod.id);
+        self.place.path(names::CNI_DATA_DIR).join("results").join(name)
+    }
+
     /// Its namespace goes, and nobody calls DEL.
     fn kill(&self, pod: Pod) {
         let Pod { id, netns, .. } = pod;
@@ -194,17 +200,22 @@ fn a_machine_is_taken_over_from_bridge_and_host_local_without_a_packet_lost() {
 }
 
 fn take_over(machine: &Machine, outside: &Place) {
-    let [a, b, deleted, unclear] =
-        ["old-a", "old-b", "old-deleted", "old-unclear"].map(|id| machine.add(CONFLIST, id));
+    let [a, b, deleted, nameless, silent] =
+        ["old-a", "old-b", "old-deleted", "old-nameless", "old-silent"]
+            .map(|id| machine.add(CONFLIST, id));
     let (mac, ways) = (machine.mac(), ways([&a, &b], &machine.place, outside));
     for &(netns, address) in &ways {
         let mut pinger = netns.run(|| Pinger::new(address, 1).unwrap()).unwrap();
         eventually("all reach all", PATIENCE, || Ok(pinger.ping(8, ONCE).ok())).unwrap();
     }
-    // Nobody tells any more which port is its.
-    let answer = format!("reference-{}-eth0", unclear.id);
-    std::fs::remove_file(machine.place.path(names::CNI_DATA_DIR).join("results").join(answer))
-        .unwrap();
+    // As kubelet's own kubenet was answered: which port is its, it tells itself.
+    let old = json!({"kind": "cniCacheV1", "containerId": nameless.id, "ifName": "eth0", "result": {
+        "cniVersion": "0.1.0", "ip4": {"ip": format!("{}/24", nameless.addresses.v4)}}});
+    std::fs::write(machine.answer(&nameless), old.to_string()).unwrap();
+    // Of this one nobody tells.
+    std::fs::remove_file(machine.answer(&silent)).unwrap();
+    let down = ["-n", silent.id, "link", "set", "eth0", "down"];
+    output(machine.place.command("ip").args(down)).unwrap();
 
     let (agent, late, young) = lossless(&ways, || {
         let agent = machine.start_agent();
@@ -217,11 +228,12 @@ fn take_over(machine: &Machine, outside: &Place) {
         machine.call("DEL", names::CONFLIST, deleted.id);
         (agent, late, young)
     });
+    assert!(machine.state("attachments").contains("old-nameless@eth0"));
     assert_eq!(machine.mac(), mac);
     let [c, d] = &young;
-    let all = [&a, &b, &deleted, &unclear, &late, c, d];
+    let all = [&a, &b, &deleted, &nameless, &silent, &late, c, d];
     let addresses = all.iter().flat_map(|pod| [pod.addresses.v4, pod.addresses.v6]);
-    assert_eq!(addresses.collect::<BTreeSet<_>>().len(), 14, "an address is given twice");
+    assert_eq!(addresses.collect::<BTreeSet<_>>().len(), 16, "an address is given twice");
     lossless(&[(&c.netns, a.addresses.v4), (&b.netns, d.addresses.v6)], || {
         // What was taken over outlives the agent, and a second start takes nothing over.
         agent.end(Signal::SIGTERM).unwrap();
@@ -235,12 +247,12 @@ fn take_over(machine: &Machine, outside: &Place) {
         let link = m.place.output(&["ip", "link", "show", "dev", &id.host_link()]);
         link.is_err() && !m.state("claims").contains(&id.to_string())
     });
-    let lease = unclear.addresses.v4.to_string();
+    let lease = silent.addresses.v4.to_string();
     assert!(
         machine.state("leases").contains(&lease)
-            && !machine.state("claims").contains("old-unclear@eth0")
+            && !machine.state("claims").contains("old-silent@eth0")
     );
-    machine.kill(unclear);
+    machine.kill(silent);
     machine.becomes("a held address is let go", |m| !m.state("leases").contains(&lease));
     let lease = late.addresses.v6.to_string();
     let is_leased = |machine: &Machine| machine.state("leases").contains(&lease);

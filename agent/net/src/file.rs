@@ -28,7 +28,13 @@ pub fn copy(source: &mut File, path: &Path, mode: u32) -> io::Result<()> {
     put(path, mode, |file| io::copy(source, file).map(drop))
 }
 
-fn put(path: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+/// Puts at `path` what `write` writes, as [`replace`] does but whatever is there; it need never be in
+/// memory as a whole.
+pub fn put(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     let directory = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),

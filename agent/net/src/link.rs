@@ -39,6 +39,9 @@ pub struct Link {
     pub alias: Option<String>,
     /// Whether a bridge port sends frames back where they came from; none for what is no bridge port.
     pub hairpin: Option<bool>,
+    /// Whether a bridge port lets frames pass as the kernel makes one: it learns and floods, and is neither
+    /// isolated, locked nor closed (bridge(8)); none for what is no bridge port.
+    pub open: Option<bool>,
     pub addr_gen: Option<AddrGen>,
     /// The other end of a veth pair, or the link below a VLAN.
     pub peer: Option<Peer>,
@@ -122,6 +125,8 @@ pub struct LinkChange {
     pub promiscuous: Option<bool>,
     /// For a bridge port, or what becomes one by this change.
     pub hairpin: Option<bool>,
+    /// Has a bridge port, or what becomes one by this change, let frames pass; see [`Link::open`].
+    pub open: bool,
     /// In force before the link is up, if this change enables it.
     pub addr_gen: Option<AddrGen>,
 }
@@ -171,6 +176,7 @@ const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_STATE: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
@@ -179,6 +185,14 @@ const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_PROP_LIST: u16 = 52;
 const IFLA_ALT_IFNAME: u16 = 53;
+
+/// `linux/if_bridge.h`.
+const BR_STATE_DISABLED: u8 = 0;
+const BR_STATE_FORWARDING: u8 = 3;
+
+/// Flags of a bridge port, as the kernel makes one (`new_nbp` in `net/bridge/br_if.c`): learning, floods of
+/// unicast, multicast and broadcast, suppression of neighbours' questions, isolation, lock.
+const OPEN: [(u16, u8); 7] = [(8, 1), (9, 1), (27, 1), (30, 1), (32, 0), (33, 0), (39, 0)];
 
 impl Link {
     /// All its names, the first one first.
@@ -234,6 +248,7 @@ impl Link {
             master: None,
             alias: None,
             hairpin: None,
+            open: None,
             addr_gen: None,
             peer: None,
         }
@@ -253,6 +268,16 @@ impl Link {
         let port = attribute(info, IFLA_INFO_SLAVE_DATA).filter(|_| of_a_bridge);
         let mode = port.and_then(|port| attribute(port, IFLA_BRPORT_MODE));
         self.hairpin = mode.map(|mode| mode != [0]);
+        self.open = port.map(|port| self.is_open(port));
+    }
+
+    /// A port whose link is not running is closed by that.
+    fn is_open(&self, port: &[u8]) -> bool {
+        let closed = attribute(port, IFLA_BRPORT_STATE) == Some(&[BR_STATE_DISABLED]);
+        let odd = OPEN
+            .iter()
+            .any(|(number, value)| attribute(port, *number).is_some_and(|flag| flag != [*value]));
+        !(odd || (closed && self.running))
     }
 }
 

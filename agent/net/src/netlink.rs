@@ -51,7 +51,7 @@ impl Netlink {
         operation: &'static str,
         object: impl Display,
     ) -> Result<(), NetError> {
-        let outcome = self.batch(vec![request]).during(operation, &object)?;
+        let outcome = self.batch([request]).during(operation, &object)?;
         outcome.into_iter().collect::<Result<(), _>>().map_err(|r| r.during(operation, object))
     }
 
@@ -98,9 +98,9 @@ impl Netlink {
     /// Asks for all changes in order, many in a datagram, and says of each how it ended.
     pub(crate) fn batch(
         &mut self,
-        requests: Vec<Request>,
+        requests: impl IntoIterator<Item = Request>,
     ) -> Result<Vec<Result<(), Refusal>>, Refusal> {
-        let mut outcomes = Vec::with_capacity(requests.len());
+        let mut outcomes = Vec::new();
         let mut requests = requests.into_iter().peekable();
         while requests.peek().is_some() {
             let mut numbers = Vec::with_capacity(BATCH);

@@ -13,8 +13,8 @@ use crate::connection::{Connection, DUMP_ATTEMPTS, Message, Refusal};
 use crate::error::During;
 use crate::nftables::message::{
     NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFT_MSG_DELSETELEM, NFT_MSG_GETCHAIN, NFT_MSG_GETGEN,
-    NFT_MSG_GETSET, NFT_MSG_GETSETELEM, NFT_MSG_NEWSETELEM, append, bytes, data_of, dropping,
-    entry, generation_of, list,
+    NFT_MSG_GETSET, NFT_MSG_GETSETELEM, NFT_MSG_GETTABLE, NFT_MSG_NEWSETELEM, append, bytes,
+    data_of, dropping, entry, generation_of, list,
 };
 
 mod message;
@@ -165,6 +165,14 @@ impl Nftables {
                 Err(ElementsError::TableMissing { table: table.to_owned(), set })
             }
             found => Ok(found.during("find set", set)?),
+        }
+    }
+
+    /// Whether there is a table `inet TABLE`: a question that takes no process.
+    pub fn has_table(&mut self, table: &str) -> Result<bool, NetError> {
+        match self.ask(NFT_MSG_GETTABLE, &message::table(table), |_| Some(())) {
+            Err(refusal) if refusal.errno() == Some(Errno::ENOENT) => Ok(false),
+            found => found.during("find table", table).map(|()| true),
         }
     }
 

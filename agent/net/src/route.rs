@@ -79,8 +79,8 @@ impl Netlink {
         &mut self,
         changes: &[RouteChange],
     ) -> Result<Vec<Result<(), NetError>>, NetError> {
-        let requests = changes.iter().map(RouteChange::request).collect();
-        let outcomes = self.batch(requests).during("change", "routes")?;
+        let outcomes =
+            self.batch(changes.iter().map(RouteChange::request)).during("change", "routes")?;
         let named = outcomes.into_iter().zip(changes).map(|(outcome, change)| match change {
             RouteChange::Replace(route) => outcome.during("replace route", route),
             RouteChange::Delete(route) => outcome.during("delete route", route),

@@ -1,12 +1,13 @@
 //! What happens in folders (inotify): enough to wake up and look.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 
 /// Files that appear, go, or are written or given another mode, and the end of the folder itself.
 const CHANGES: AddWatchFlags = AddWatchFlags::IN_CREATE
@@ -22,18 +23,24 @@ const CHANGES: AddWatchFlags = AddWatchFlags::IN_CREATE
 #[derive(Debug)]
 pub struct FolderWatch {
     inotify: Inotify,
+    /// Of all folders that were ever followed; the kernel gives no number again before all are used up.
+    followed: BTreeSet<WatchDescriptor>,
 }
 
 impl FolderWatch {
     pub fn open() -> io::Result<Self> {
-        Ok(Self { inotify: Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)? })
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+        Ok(Self { inotify, followed: BTreeSet::new() })
     }
 
     /// Follows `folder` from now on; one that is followed already stays so, one that is missing is
     /// nothing to follow yet.
-    pub fn follow(&self, folder: &Path) -> io::Result<()> {
+    ///
+    /// Whether it is followed by this call: what happened in it before was told to nobody.
+    pub fn follow(&mut self, folder: &Path) -> io::Result<bool> {
         match self.inotify.add_watch(folder, CHANGES) {
-            Ok(_) | Err(Errno::ENOENT) => Ok(()),
+            Ok(watch) => Ok(self.followed.insert(watch)),
+            Err(Errno::ENOENT) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
@@ -73,10 +80,10 @@ mod tests {
     fn what_happens_to_files_is_told_and_what_is_hidden_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("10-kubenet.conflist");
-        let watch = FolderWatch::open().unwrap();
-        watch.follow(&folder.path().join("missing")).unwrap();
-        watch.follow(folder.path()).unwrap();
-        watch.follow(folder.path()).unwrap();
+        let mut watch = FolderWatch::open().unwrap();
+        assert!(!watch.follow(&folder.path().join("missing")).unwrap());
+        assert!(watch.follow(folder.path()).unwrap());
+        assert!(!watch.follow(folder.path()).unwrap());
         let quiet = || assert_eq!(watch.next().unwrap_err().kind(), io::ErrorKind::WouldBlock);
         quiet();
         fs::write(&file, "one").unwrap();
@@ -97,10 +104,10 @@ mod tests {
     fn a_folder_that_was_made_again_is_followed_again() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("net.d");
-        let watch = FolderWatch::open().unwrap();
+        let mut watch = FolderWatch::open().unwrap();
         for _ in 0..2 {
             fs::create_dir(&folder).unwrap();
-            watch.follow(&folder).unwrap();
+            assert!(watch.follow(&folder).unwrap());
             fs::write(folder.join("file"), "one").unwrap();
             assert!(watch.next().unwrap());
             fs::remove_dir_all(&folder).unwrap();

@@ -68,7 +68,7 @@ pub fn run(flags: Flags) -> anyhow::Result<ExitCode> {
     machine.reaper.complete();
     let mut observed = machine.observe(&Mode::KUBENET)?;
     // Whatever the mode was.
-    observed.plugins = observe::plugins(&machine.paths, &names::PLUGINS);
+    observed.plugins = machine.programs.plugins(&machine.paths, &names::PLUGINS);
     let records = machine.paths.records().context("cannot read the records")?;
     let mut living = living(&observed, &records.attachments);
     living.extend(at_work);

@@ -1,25 +1,33 @@
 //! Takes over what another plugin chain has left: the round before anything else is changed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use cni::Heir;
 use common::names;
 use net::link::{Kind, Link, LinkChange};
 use net::{Mac, NetError};
 use process::telemetry::Chain;
-use tracing::info;
+use tracing::{debug, info};
 
-use super::{Look, Owned, Step, plan};
+use super::{Look, Owned, Station, Step, plan};
 use crate::bridge;
 use crate::machine::Machine;
-use crate::network;
+use crate::pod_cidrs;
 use crate::unready::Unready;
 
 /// Who is to read it, is root.
 const PRIVATE: u32 = 0o600;
+
+/// Until a pod that is alive has said that it is.
+const ANSWER: Duration = Duration::from_millis(200);
+
+/// Between two looks for that.
+const GLANCE: Duration = Duration::from_millis(5);
 
 /// Why pods of others could not be seen or taken over.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +53,7 @@ impl Machine {
     }
 
     fn take(&mut self) -> Result<BTreeSet<String>, TakeError> {
-        let estate = Look(&self.paths.data).estate().map_err(TakeError::Estate)?;
+        let mut estate = Look(&self.paths.data).estate().map_err(TakeError::Estate)?;
         let links = self.netlink.links()?;
         let bridge = links.iter().find(|link| link.name == names::BRIDGE);
         let Some(bridge) = bridge.filter(|link| link.kind == Kind::Bridge) else {
@@ -57,12 +65,13 @@ impl Machine {
             recorded: records.attachments.iter().filter_map(|record| record.id().ok()).collect(),
             held: heir.held()?.into_iter().collect(),
         };
+        estate.stations = self.stations(bridge, &estate.unclear(&owned), &owned)?;
         let gateways = bridge::held(bridge, &self.netlink.addresses()?);
         let networks = gateways.filter_map(bridge::Held::network).collect::<Vec<_>>();
         let steps = plan(&estate, &links, &networks, &owned);
         if steps.iter().any(|step| matches!(step, Step::Adopt { .. })) {
             self.keep_mac(bridge)?;
-            for range in networks.iter().filter_map(|&network| network::range(network)) {
+            for range in networks.iter().filter_map(|&network| pod_cidrs::range(network)) {
                 let last = estate.last.iter().filter(|last| range.subnet.contains(**last));
                 last.max().map_or(Ok(()), |&last| heir.keep_away_from(range, last))?;
             }
@@ -75,6 +84,39 @@ impl Machine {
             }
         }
         Ok(failures)
+    }
+
+    /// Who answers at these `addresses` on the `bridge`: one that is alive does so at once. Those of which
+    /// nobody has told so far are waited for a moment.
+    fn stations(
+        &mut self,
+        bridge: &Link,
+        addresses: &[IpAddr],
+        owned: &Owned,
+    ) -> Result<BTreeMap<IpAddr, Station>, NetError> {
+        let start = Instant::now();
+        let is_new = addresses.iter().any(|address| !owned.held.contains(address));
+        let limit = if is_new { ANSWER } else { Duration::ZERO };
+        for &address in addresses {
+            if let Err(error) = net::neighbour::seek(address) {
+                debug!(%address, %error, "cannot ask who has it");
+            }
+        }
+        while !addresses.is_empty() {
+            let (known, ports) =
+                (self.netlink.neighbours(bridge.index)?, self.netlink.stations(bridge.index)?);
+            let station = |address: &IpAddr| {
+                let mac = *known.get(address)?;
+                Some((*address, Station { mac, port: *ports.get(&mac)? }))
+            };
+            let stations = addresses.iter().filter_map(station).collect::<BTreeMap<_, _>>();
+            if stations.len() == addresses.len() || start.elapsed() >= limit {
+                return Ok(stations);
+            }
+            #[expect(clippy::disallowed_methods, reason = "of neighbours nobody here is told")]
+            std::thread::sleep(GLANCE);
+        }
+        Ok(BTreeMap::new())
     }
 
     /// Pods have learned the bridge's MAC, and it is to stay whichever ports come and go.

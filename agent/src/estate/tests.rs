@@ -3,19 +3,23 @@
 use super::*;
 use crate::testing::link;
 
-/// `leases` as `ADDRESS CONTAINER`, `answers` as `CONTAINER LINK...`, `ports` as `NAME [CONTAINER]` where
+/// `leases` as `ADDRESS CONTAINER [PORT]` where somebody answers behind the latter, `answers` as `CONTAINER LINK...`, `ports` as `NAME [CONTAINER]` where
 /// the latter is whose it is, `ours` as `CONTAINER` that has a record or an address that is held.
 #[track_caller]
 fn check(leases: &[&str], answers: &[&str], ports: &[&str], ours: &[&str], expected: &[&str]) {
     let id = |container: &str| AttachmentId::new(container, "eth0").unwrap();
     let mut estate = Estate::default();
     for text in leases {
-        let (address, container) = text.split_once(' ').unwrap();
-        estate.leases.insert(address.parse().unwrap(), id(container));
+        let words = text.split(' ').collect::<Vec<_>>();
+        let address = words[0].parse().unwrap();
+        estate.leases.insert(address, id(words[1]));
+        let station = |port: &&str| Station { mac: Mac([2; 6]), port: port.parse().unwrap() };
+        estate.stations.extend(words.get(2).map(|port| (address, station(port))));
     }
     for text in answers {
-        let (container, links) = text.split_once(' ').unwrap();
-        let host_links = links.split(' ').map(str::to_owned).collect();
+        let mut words = text.split(' ').map(str::to_owned);
+        let container = words.next().unwrap();
+        let (container, host_links) = (container.as_str(), words.collect());
         estate.answers.insert(id(container), Answer { host_links, ..Answer::default() });
     }
     let mut links = vec![link(7, "cbr0:bridge 1500 up")];
@@ -80,13 +84,40 @@ fn a_lease_of_which_nobody_tells_is_held_while_there_are_unknown_ports() {
 }
 
 #[test]
+fn who_answers_at_an_address_tells_by_its_port() {
+    let (answers, b) = (&["a", "b vethb"], "10.244.1.6 b");
+    let adopt = "adopt a 10.244.1.5 at 10";
+    check(&["10.244.1.5 a 10", b], answers, &["vetha"], &[], &[adopt]);
+    check(&["10.244.1.5 a 10", b], &[], &["vetha"], &["10.244.1.5"], &[adopt]);
+    // Nobody answers, or behind another's port.
+    let held = "hold 10.244.1.5 of a";
+    check(&["10.244.1.5 a", b], answers, &["vetha"], &[], &[held]);
+    check(&["10.244.1.5 a 10", b], answers, &["vethc c", "veth9"], &["c"], &[held]);
+    let unclear = |ours: &[&str]| {
+        let id = |container: &str| AttachmentId::new(container, "eth0").unwrap();
+        let answer = Answer { host_links: vec!["vethb".to_owned()], ..Answer::default() };
+        let estate = Estate {
+            leases: [("10.244.1.5", "a"), ("10.244.1.6", "b")]
+                .map(|(ip, container)| (ip.parse().unwrap(), id(container)))
+                .into(),
+            answers: [(id("b"), answer), (id("a"), Answer::default())].into(),
+            ..Estate::default()
+        };
+        let recorded = ours.iter().map(|container| id(container)).collect();
+        estate.unclear(&Owned { recorded, ..Owned::default() })
+    };
+    assert_eq!(unclear(&[]), ["10.244.1.5".parse::<IpAddr>().unwrap()]);
+    assert_eq!(unclear(&["a"]), [] as [IpAddr; 0]);
+}
+
+#[test]
 fn a_link_that_is_no_port_of_cbr0_is_not_taken() {
     let id = AttachmentId::new("a", "eth0").unwrap();
     let answer = Answer { host_links: vec!["vetha".to_owned()], ..Answer::default() };
     let estate = Estate {
         leases: [("10.244.1.5".parse().unwrap(), id.clone())].into(),
         answers: [(id, answer)].into(),
-        last: Vec::new(),
+        ..Estate::default()
     };
     let links = [link(7, "cbr0:bridge 1500 up"), link(8, "vetha:veth 1500 up master=9")];
     assert_eq!(plan(&estate, &links, &[], &Owned::default()), []);
@@ -118,6 +149,10 @@ fn answers_are_read_as_libcni_keeps_them() {
     let answer = Answer { host_links, mac: "0a:02".into(), pod: None };
     assert_eq!(Answer::parse(&bare), Some(answer.clone()));
     assert_eq!(Answer::parse(&whole), Some(Answer { pod: Some(pod), ..answer }));
+    // As kubelet's own kubenet got it.
+    let old = r#"{"kind": "cniCacheV1", "networkName": "kubenet", "result": {"cniVersion": "0.1.0",
+        "ip4": {"ip": "10.244.1.5/24", "gateway": "10.244.1.1"}, "dns": {}}}"#;
+    assert_eq!(Answer::parse(old), Some(Answer::default()));
     assert_eq!(Answer::parse("half of {"), None);
     assert_eq!(Answer::parse("{}"), None);
 }

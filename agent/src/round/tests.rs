@@ -1,14 +1,17 @@
 //! Rounds against a real kernel: a bare machine becomes right, stays untouched when it is, and each
 //! thing that somebody breaks is mended by the next round.
 
+mod advertised;
 mod hairpin;
 mod loopback;
+mod masquerade;
 mod mtu;
 mod pod_cidr;
 mod take_over;
 
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -137,6 +140,10 @@ fn a_round_mends_the_bridge() {
     check(&lab, "MTU", change(LinkChange { mtu: Some(1400), ..unchanged() }));
     check(&lab, "MAC", change(LinkChange { mac: Some(Mac([2, 0, 0, 0, 0, 9])), ..unchanged() }));
     check(&lab, "down", change(LinkChange { up: Some(false), ..unchanged() }));
+    check(&lab, "renamed", |netlink| {
+        let cbr0 = index(netlink, names::BRIDGE);
+        netlink.rename_link(cbr0, "br0").unwrap();
+    });
     for (address, length) in [("10.244.1.1", 24), ("fd00:0:0:1::1", 64)] {
         check(&lab, address, |netlink| {
             let cbr0 = index(netlink, names::BRIDGE);

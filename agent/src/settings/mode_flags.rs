@@ -8,7 +8,7 @@ use process::settings::Mistakes;
 
 use crate::exec_plugins;
 use crate::mode::{Mode, Runtime};
-use crate::network;
+use crate::pod_cidrs;
 use crate::selection::select;
 
 #[derive(Clone, Debug, Args)]
@@ -89,7 +89,7 @@ impl ModeFlags {
     fn pod_cidrs(&self, mistakes: &mut Mistakes) -> Vec<Prefix> {
         let parsed = self.pod_cidr.iter().map(|text| {
             let cidr = Prefix::parse_masking(text.trim()).map_err(|error| error.to_string())?;
-            let range = network::range(cidr);
+            let range = pod_cidrs::range(cidr);
             range.ok_or_else(|| format!("{cidr} has no room for a gateway and pods"))?;
             Ok::<_, String>(cidr)
         });

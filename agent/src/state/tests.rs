@@ -99,9 +99,11 @@ impl Observed {
             }
             return;
         }
-        let bridge = self.links.iter_mut().find(|link| link.name == "cbr0").unwrap();
+        let bridge = self.links.iter_mut().find(|link| link.index == CBR0).unwrap();
         match step {
             Step::Create(_) => {}
+            Step::Rename(_) => bridge.name = "cbr0".to_owned(),
+            Step::Release => bridge.master = None,
             Step::SetMac(mac) => bridge.mac = Some(*mac),
             Step::SetMtu(mtu) => bridge.mtu = *mtu,
             Step::SetPromiscuous(on) => bridge.promiscuous = *on,
@@ -123,7 +125,7 @@ impl Observed {
         let bridge = self.bridge().unwrap().index;
         let port = self.links.iter_mut().find(|link| link.name == step.id.host_link()).unwrap();
         (port.master, port.hairpin, port.up) = (Some(bridge), Some(step.hairpin), true);
-        port.promiscuous = false;
+        (port.promiscuous, port.open) = (false, Some(true));
     }
 
     /// As the kernel does it: whoever has destination and metric is replaced.
@@ -155,7 +157,7 @@ impl Observed {
 fn rank(step: &Step) -> u8 {
     match step {
         Step::Routes(changes) if matches!(changes.first(), Some(RouteChange::Delete(_))) => 0,
-        Step::Bridge(bridge::Step::DeleteAddress(_)) => 1,
+        Step::Bridge(bridge::Step::Rename(_) | bridge::Step::DeleteAddress(_)) => 1,
         Step::Bridge(bridge::Step::Create(_)) => 2,
         Step::Sysctl(setting) if loopback::wants_guard(setting) => 8,
         Step::Sysctl(_) => 3,
@@ -243,6 +245,18 @@ fn without_br_netfilter_all_is_made_but_the_conflist() {
 }
 
 #[test]
+fn the_condition_is_left_to_whoever_else_makes_the_network() {
+    let keeps = |bridge, routing| {
+        let mode = Mode { bridge, runtime: Runtime::Others };
+        Config { mode, routing, ..config() }.keeps_condition()
+    };
+    assert!(keeps(true, Routing::Direct) && keeps(true, Routing::None));
+    // The cloud's route controller keeps it.
+    assert!(!keeps(true, Routing::Cloud));
+    assert!(!keeps(false, Routing::Direct) && !keeps(false, Routing::None));
+}
+
+#[test]
 fn a_conflist_of_another_range_goes_first() {
     let nodes = nodes(&["me 1 10.244.9.0/24"]);
     let ranges = [crate::testing::range("10.244.1.0/24")];
@@ -280,8 +294,9 @@ const ROUTES: [&str; 10] = [
     "172.16.0.0/12 via 192.0.2.97 dev 2 proto 4",
 ];
 
-const CBR0S: [&str; 4] = [
+const CBR0S: [&str; 5] = [
     "",
+    "br0:bridge 1450 up mac=0a:58:0a:f4:01:01 master=3 10.244.1.1/24",
     "cbr0:bridge 1450 up mac=0a:58:0a:f4:01:01 10.244.1.1/24 fd00:0:0:1::1/64",
     "cbr0:bridge 9000 mac=02:00:00:00:00:01 10.244.66.1/24",
     "cbr0:bridge 1280 up mac=0a:58:0a:f4:42:01 10.244.66.1/24 10.244.1.1/16 fd00:0:0:42::1/64",
@@ -293,7 +308,7 @@ prop_compose! {
         uplink in select(&["eth0 1450 up", "eth0 1500", "bond0:bond 9000 up"][..]),
         routes in subsequence(&ROUTES[..], 0..=ROUTES.len()),
         attached in subsequence(&["10.244.66.5", "10.244.1.5", "fd00:0:0:1::5"][..], 0..=3),
-        port in select(&["", "1400 up", "1450 hairpin master=7", "1450 up promiscuous master=3"][..]),
+        port in select(&["", "1400 up", "1450 hairpin master=7", "1450 up hairpin isolated master=7", "1450 up promiscuous master=3"][..]),
         lost in any::<bool>(),
         values in prop::collection::vec(select(&["", "0", "1", "2"][..]), 4),
         tables in select(&["", "old"][..]),
@@ -305,6 +320,7 @@ prop_compose! {
         machine.attached = attached.iter().map(|ip| ip.parse().unwrap()).collect();
         if !cbr0.is_empty() {
             machine.links.push(link(CBR0, cbr0));
+            machine.bridge_was = Some(CBR0);
         }
         for held in cbr0.split(' ').filter(|word| word.contains('/')) {
             machine.addresses.push(address(CBR0, held));

@@ -24,6 +24,7 @@ use crate::wakers::Kernel;
 
 mod away;
 mod repair;
+mod uplink;
 
 /// More than a repair takes on any machine, less than the loop's own timer.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -57,23 +58,34 @@ fn with_ranges<F: Future<Output = ()>>(
 ) {
     lab.inside(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let (send, nodes) = watch::channel(None);
-            let (extend, ranges) = watch::channel(Ranges::default());
-            let cluster = Cluster { nodes, ranges };
-            let (judge, verdicts) = watch::channel(None);
-            let machine = Machine::open(lab.paths()).unwrap();
-            let lock = File::create(lab.paths().agent_lock()).unwrap();
-            let worker = Worker::new(machine, lab.config.clone(), lock);
-            let (events, _notes) = events::queue();
-            let mut report = Report::new(metrics, events, health::checks());
-            let knocked = Notify::new();
-            tokio::select! {
-                ended = run(worker, cluster, judge, &mut report, &knocked) => panic!("{ended:?}"),
-                () = scenario(send, extend, verdicts) => {}
-            }
-        });
+        runtime.block_on(beside(lab, metrics, scenario));
     });
+}
+
+/// The same inside a runtime that is there, whose clock may be one of its own.
+async fn beside<F: Future<Output = ()>>(
+    lab: &Lab,
+    metrics: Metrics,
+    scenario: impl FnOnce(
+        watch::Sender<Latest>,
+        watch::Sender<Ranges>,
+        watch::Receiver<Option<Verdict>>,
+    ) -> F,
+) {
+    let (send, nodes) = watch::channel(None);
+    let (extend, ranges) = watch::channel(Ranges::default());
+    let cluster = Cluster { nodes, ranges };
+    let (judge, verdicts) = watch::channel(None);
+    let machine = Machine::open(lab.paths()).unwrap();
+    let lock = AgentLock::take(&lab.paths()).await.unwrap();
+    let worker = Worker::new(machine, lab.config.clone(), lock);
+    let (events, _notes) = events::queue();
+    let mut report = Report::new(metrics, events, health::checks());
+    let knocked = Notify::new();
+    tokio::select! {
+        ended = run(worker, cluster, judge, &mut report, &knocked) => panic!("{ended:?}"),
+        () = scenario(send, extend, verdicts) => {}
+    }
 }
 
 async fn until(verdicts: &mut watch::Receiver<Option<Verdict>>, expected: Verdict) {
@@ -206,6 +218,27 @@ fn the_file_of_what_is_not_masqueraded_is_followed_as_kubelet_swaps_it() {
         nodes.send_replace(Some(Arc::new(alone.collect::<Nodes>())));
         eventually(kernel, || ours().is_empty()).await;
         assert!(inside("203.0.113.0/24"));
+    });
+}
+
+#[test]
+fn a_state_folder_that_is_removed_is_made_anew_with_what_is_known() {
+    let lab = Lab::new();
+    with_loop(&lab, async |nodes, mut verdicts| {
+        nodes.send_replace(Some(Arc::new(lab.nodes.clone())));
+        until(&mut verdicts, Ok(())).await;
+        let pod = lab.add("c1");
+        let lease = format!("state/leases/{}", pod.addresses[0]);
+        let made = ["state/agent.lock", "state/kubenet-pods.applied", &lease];
+        let made = made.map(|name| lab.path(name));
+        fs::remove_dir_all(lab.path("state")).unwrap();
+        let all_is_made = async {
+            while !made.iter().all(|path| path.exists()) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, all_is_made).await.unwrap();
+        until(&mut verdicts, Ok(())).await;
     });
 }
 

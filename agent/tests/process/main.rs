@@ -4,6 +4,7 @@
 
 mod cleanup;
 mod lab;
+mod privileges;
 mod reaper;
 mod records;
 

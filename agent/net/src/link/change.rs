@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoData, InfoKind, InfoPortData,
@@ -10,7 +10,7 @@ use netlink_packet_route::link::{
 };
 use nix::errno::Errno;
 
-use super::{AddrGen, Hairpin, LinkChange, Master, Veth, VethSpec};
+use super::{AddrGen, BR_STATE_FORWARDING, Hairpin, LinkChange, Master, OPEN, Veth, VethSpec};
 use crate::connection::Refusal;
 use crate::error::During;
 use crate::netlink::Request;
@@ -74,8 +74,14 @@ impl Netlink {
     pub fn set_link(&mut self, index: u32, change: &LinkChange) -> Result<(), NetError> {
         let object = || format!("link {index}");
         let outcomes = self.batch(requests(index, change)).during("change", object())?;
+        let last = outcomes.len().saturating_sub(1);
         for (position, outcome) in outcomes.into_iter().enumerate() {
             match outcome {
+                // Without a carrier a port is closed, and the spanning tree protocol opens its ports.
+                Err(refusal)
+                    if position == last
+                        && change.open
+                        && matches!(refusal.errno(), Some(Errno::ENETDOWN | Errno::EBUSY)) => {}
                 // A link without IPv6 gives itself no addresses anyway.
                 Err(refusal)
                     if position == 0
@@ -85,6 +91,29 @@ impl Netlink {
             }
         }
         Ok(())
+    }
+
+    /// Gives a link another name, while it carries what it carries.
+    ///
+    /// A kernel before 6.2 renames no link that is up: there it is down for a moment, and loses its IPv6
+    /// addresses.
+    pub fn rename_link(&mut self, index: u32, name: &str) -> Result<(), NetError> {
+        let up = |up| LinkChange { up: Some(up), ..LinkChange::default() };
+        match self.rename(index, name) {
+            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
+                self.set_link(index, &up(false))?;
+                self.rename(index, name)?;
+                self.set_link(index, &up(true))
+            }
+            renamed => renamed,
+        }
+    }
+
+    fn rename(&mut self, index: u32, name: &str) -> Result<(), NetError> {
+        let names = vec![LinkAttribute::IfName(name.to_owned())];
+        let request =
+            Request { message: RouteNetlinkMessage::NewLink(message(index, names)), flags: 0 };
+        self.change(request, "rename", format_args!("link {index} to {name}"))
     }
 
     /// Gives a link a further name, while it carries what it carries (Linux 5.5).
@@ -128,7 +157,7 @@ impl Netlink {
             flags: 0,
         };
         let object = || format!("{} links", indices.len());
-        let grouped = self.batch(indices.iter().map(change).collect()).during("group", object())?;
+        let grouped = self.batch(indices.iter().map(change)).during("group", object())?;
         for outcome in grouped {
             missing_is_fine(outcome.during("group", object()))?;
         }
@@ -180,7 +209,13 @@ fn pair(spec: &VethSpec<'_>) -> LinkMessage {
 /// its addresses, and looks at bridge port flags before it makes the link a port.
 fn requests(index: u32, change: &LinkChange) -> Vec<Request> {
     let before = change.addr_gen.map(|mode| vec![addr_gen(mode)]).unwrap_or_default();
-    let after = change.hairpin.map(|on| vec![hairpin(on)]).unwrap_or_default();
+    let mut flags = change.hairpin.map(InfoBridgePort::HairpinMode).into_iter().collect::<Vec<_>>();
+    let mut state = Vec::new();
+    if change.open {
+        let flag = |&(number, value): &(u16, u8)| DefaultNla::new(number, vec![value]);
+        flags.extend(OPEN.iter().map(flag).map(InfoBridgePort::Other));
+        state.push(InfoBridgePort::State(BR_STATE_FORWARDING.into()));
+    }
     let mut main = message(index, attributes(change));
     for (on, flag) in [(change.up, LinkFlags::Up), (change.promiscuous, LinkFlags::Promisc)] {
         if let Some(on) = on {
@@ -188,7 +223,7 @@ fn requests(index: u32, change: &LinkChange) -> Vec<Request> {
             main.header.flags.set(flag, on);
         }
     }
-    [message(index, before), main, message(index, after)]
+    [message(index, before), main, message(index, port(flags)), message(index, port(state))]
         .into_iter()
         .filter(|m| !m.attributes.is_empty() || !m.header.change_mask.is_empty())
         .map(|message| Request { message: RouteNetlinkMessage::NewLink(message), flags: 0 })
@@ -222,9 +257,12 @@ fn addr_gen(mode: AddrGen) -> LinkAttribute {
     LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(mode)])])
 }
 
-fn hairpin(on: bool) -> LinkAttribute {
-    LinkAttribute::LinkInfo(vec![
+fn port(flags: Vec<InfoBridgePort>) -> Vec<LinkAttribute> {
+    if flags.is_empty() {
+        return Vec::new();
+    }
+    vec![LinkAttribute::LinkInfo(vec![
         LinkInfo::PortKind(InfoPortKind::Bridge),
-        LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(on)])),
-    ])
+        LinkInfo::PortData(InfoPortData::BridgePort(flags)),
+    ])]
 }

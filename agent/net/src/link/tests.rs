@@ -182,6 +182,7 @@ fn one_change_sets_all_that_it_names_and_nothing_else() {
         alias: Some("pod b".into()),
         promiscuous: Some(true),
         hairpin: None,
+        open: false,
         addr_gen: Some(AddrGen::Eui64),
     };
     machine.netlink.set_link(veth.host, &change).unwrap();
@@ -195,6 +196,7 @@ fn one_change_sets_all_that_it_names_and_nothing_else() {
         alias: Some("pod b".into()),
         promiscuous: true,
         hairpin: None,
+        open: None,
         addr_gen: Some(AddrGen::Eui64),
         ..before.clone()
     };
@@ -211,6 +213,32 @@ fn one_change_sets_all_that_it_names_and_nothing_else() {
     let port = machine.netlink.link("veth0").unwrap().unwrap();
     assert_eq!((port.master, port.hairpin), (Some(bridge), Some(false)));
     assert_eq!((port.up, port.promiscuous), (true, false));
+}
+
+#[test]
+fn a_port_that_somebody_has_closed_is_opened() {
+    let (mut machine, bridge, mut pod) = machine_and_pod();
+    let veth = machine.netlink.create_veth(&spec(bridge, &pod)).unwrap();
+    let up = LinkChange { up: Some(true), ..LinkChange::default() };
+    pod.netlink.set_link(veth.container, &up).unwrap();
+    let is_open = |machine: &mut Machine| machine.netlink.link("veth0").unwrap().unwrap().open;
+    assert_eq!(is_open(&mut machine), Some(true));
+    let flags = ["isolated on", "learning off", "flood off", "mcast_flood off", "bcast_flood off"];
+    let flags = flags.into_iter().chain(["neigh_suppress on", "locked on", "state 0"]);
+    for flag in flags {
+        machine.run(&format!("bridge link set dev veth0 {flag}"));
+        assert_eq!(is_open(&mut machine), Some(false), "{flag}");
+        let open = LinkChange { open: true, ..LinkChange::default() };
+        machine.netlink.set_link(veth.host, &open).unwrap();
+        assert_eq!(is_open(&mut machine), Some(true), "{flag}");
+    }
+    // Without a carrier it is closed as it has to be.
+    pod.netlink.set_link(veth.container, &LinkChange { up: Some(false), ..up }).unwrap();
+    assert_eq!(is_open(&mut machine), Some(true));
+    machine
+        .netlink
+        .set_link(veth.host, &LinkChange { open: true, ..LinkChange::default() })
+        .unwrap();
 }
 
 #[test]
@@ -264,4 +292,16 @@ fn a_link_is_found_by_a_further_name_too() {
     assert!(taken.already_exists());
     machine.netlink.delete_link(host).unwrap();
     assert_eq!(machine.netlink.link("veth0123456789a").unwrap(), None);
+}
+
+#[test]
+fn a_link_is_renamed_with_what_it_carries() {
+    let (mut machine, bridge, pod) = machine_and_pod();
+    let port = machine.netlink.create_veth(&spec(bridge, &pod)).unwrap().host;
+    machine.netlink.rename_link(bridge, "br0").unwrap();
+    let link = machine.netlink.link("br0").unwrap().unwrap();
+    assert_eq!((link.index, link.up), (bridge, true));
+    assert_eq!(machine.netlink.link("veth0").unwrap().unwrap().master, Some(bridge));
+    assert_eq!(machine.netlink.link("cbr0").unwrap(), None);
+    assert!(machine.netlink.rename_link(port, "br0").unwrap_err().already_exists());
 }

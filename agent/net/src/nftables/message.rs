@@ -15,12 +15,14 @@ use crate::nfnetlink::{self, About, FAMILY};
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 pub(super) const NFNL_MSG_BATCH_BEGIN: u16 = 16;
 pub(super) const NFNL_MSG_BATCH_END: u16 = 17;
+pub(super) const NFT_MSG_GETTABLE: u16 = (NFNL_SUBSYS_NFTABLES << 8) + 1;
 pub(super) const NFT_MSG_GETCHAIN: u16 = (NFNL_SUBSYS_NFTABLES << 8) + 4;
 pub(super) const NFT_MSG_GETGEN: u16 = (NFNL_SUBSYS_NFTABLES << 8) + 16;
 pub(super) const NFT_MSG_GETSET: u16 = (NFNL_SUBSYS_NFTABLES << 8) + 10;
 pub(super) const NFT_MSG_NEWSETELEM: u16 = (NFNL_SUBSYS_NFTABLES << 8) + 12;
 pub(super) const NFT_MSG_GETSETELEM: u16 = (NFNL_SUBSYS_NFTABLES << 8) + 13;
 pub(super) const NFT_MSG_DELSETELEM: u16 = (NFNL_SUBSYS_NFTABLES << 8) + 14;
+const NFTA_TABLE_NAME: u16 = 1;
 const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
 const NFTA_SET_ELEM_LIST_SET: u16 = 2;
 const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
@@ -56,6 +58,10 @@ pub(super) fn append(
         resource: if batch { NFNL_SUBSYS_NFTABLES } else { 0 },
     };
     nfnetlink::append(datagram, kind, (flags, number), about, attributes);
+}
+
+pub(super) fn table(name: &str) -> [DefaultNla; 1] {
+    [text(NFTA_TABLE_NAME, name)]
 }
 
 /// Table, set and elements; a request for a set itself begins alike.

@@ -214,3 +214,14 @@ fn a_chain_that_drops_what_is_forwarded_is_found_whoever_made_it() {
     chains.sort();
     assert_eq!(chains, [found("inet", "zone"), found("ip", "FORWARD")]);
 }
+
+#[test]
+fn a_table_is_there_or_is_not() {
+    let (machine, mut nftables) = machine_with_table();
+    assert!(nftables.has_table("t").unwrap());
+    machine.run("nft delete table inet t");
+    assert!(!nftables.has_table("t").unwrap());
+    // Of another family.
+    machine.run("nft add table ip t");
+    assert!(!nftables.has_table("t").unwrap());
+}

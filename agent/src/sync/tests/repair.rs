@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use net::link::{LinkChange, Master};
+use net::program::Call;
 use net::{Mac, nft};
 
 use super::*;
@@ -29,12 +30,13 @@ fn state(observed: &Observed) -> String {
     let addresses = observed.addresses.iter().filter(|address| Some(address.link) == index);
     let addresses = addresses.map(|held| (held.address, held.length)).collect::<BTreeSet<_>>();
     let ports = observed.links.iter().filter(|link| crate::ports::owner(link).is_some());
-    let ports = ports
-        .map(|port| (&port.name, port.up, port.promiscuous, port.hairpin, port.master == index));
+    let ports = ports.map(|port| {
+        (&port.name, port.up, port.promiscuous, port.hairpin, port.open, port.master == index)
+    });
     let routes = observed.routes.iter().filter(|r| r.protocol == names::ROUTE_PROTOCOL);
     format!(
         "{:?} {addresses:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
-        bridge.map(|link| (link.mac, link.mtu, link.up, link.promiscuous)),
+        bridge.map(|link| (&link.name, link.mac, link.mtu, link.up, link.promiscuous)),
         ports.collect::<Vec<_>>(),
         observed.files,
         routes.collect::<Vec<_>>(),
@@ -170,7 +172,11 @@ fn port(change: LinkChange) -> impl Fn(&mut Netlink, &Path) + Send + Sync {
 }
 
 fn setting(key: &'static str, value: &'static str) -> impl Fn(&mut Netlink, &Path) + Send + Sync {
-    move |_, _| fs::write(PathBuf::from("/proc/sys").join(key), value).unwrap()
+    move |_, _| write_setting(key, value)
+}
+
+fn write_setting(key: &str, value: &str) {
+    fs::write(PathBuf::from("/proc/sys").join(key), value).unwrap();
 }
 
 fn unchanged() -> LinkChange {
@@ -182,6 +188,10 @@ fn the_bridge_is_repaired() {
     check("cbr0 deleted", "bridge", |netlink, _| {
         let cbr0 = index(netlink, names::BRIDGE);
         netlink.delete_link(cbr0).unwrap();
+    });
+    check("cbr0 renamed", "bridge", |netlink, _| {
+        let cbr0 = index(netlink, names::BRIDGE);
+        netlink.rename_link(cbr0, "br0").unwrap();
     });
     check("cbr0 down", "link", cbr0(LinkChange { up: Some(false), ..unchanged() }));
     let mac = Mac([2, 0, 0, 0, 0, 9]);
@@ -213,6 +223,15 @@ fn ports_are_repaired() {
     check("hairpin off", "port", port(LinkChange { hairpin: Some(false), ..unchanged() }));
     let promiscuous = LinkChange { promiscuous: Some(true), ..unchanged() };
     check("port promiscuous", "port", port(promiscuous));
+    for flag in ["isolated on", "learning off"] {
+        check(flag, "port", move |_, _| {
+            let set = ["link", "set", "dev", &Pod::host_link("c1@eth0")];
+            let arguments = set.into_iter().chain(flag.split(' ')).collect::<Vec<_>>();
+            Call { program: Path::new("bridge"), arguments: &arguments, input: "", timeout: LIMIT }
+                .run()
+                .unwrap();
+        });
+    }
 }
 
 #[test]
@@ -252,6 +271,10 @@ fn tables_are_repaired() {
 #[test]
 fn kernel_settings_are_repaired() {
     check("ip_forward", "sysctl", setting("net/ipv4/ip_forward", "0"));
+    for link in ["cbr0", "eth0"] {
+        let forwarding = format!("net/ipv4/conf/{link}/forwarding");
+        check(&forwarding.clone(), "sysctl", move |_, _| write_setting(&forwarding, "0"));
+    }
     check("IPv6 forwarding", "sysctl", setting("net/ipv6/conf/all/forwarding", "0"));
     check("accept_ra", "sysctl", setting("net/ipv6/conf/cbr0/accept_ra", "1"));
     check("route_localnet", "sysctl", setting("net/ipv4/conf/cbr0/route_localnet", "0"));
