@@ -7,7 +7,7 @@ use net::route::RouteChange;
 use net::{Mac, Netlink, Netns};
 use serde_json::{Value, json};
 
-use crate::lab::{Host, IPV4, IPV6, Outcome, pod};
+use crate::lab::{Host, IPV4, IPV6, Outcome, command, pod};
 
 /// An attachment and what ADD said of it.
 struct Attached {
@@ -77,6 +77,16 @@ fn a_pods_interface_that_was_changed_is_seen() {
     attached.check().failed(103, &["eth0 lacks address fd00:10:244:1::2"]);
     attached.change_eth0(&LinkChange { up: Some(false), ..LinkChange::default() });
     attached.check().failed(103, &["eth0 is down", "0.0.0.0/0 does not lead to 10.244.1.1"]);
+}
+
+#[test]
+fn another_interface_of_its_name_is_seen() {
+    let attached = Attached::new();
+    let script = "ip link set eth0 down && ip link set eth0 name old0 && \
+        ip link add eth0 type veth peer name other0";
+    let status = attached.pod.run(|| command("sh".as_ref()).args(["-c", script]).status());
+    assert!(status.unwrap().unwrap().success());
+    attached.check().failed(103, &["eth0 is not the other end of veth"]);
 }
 
 #[test]
