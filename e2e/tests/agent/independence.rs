@@ -134,8 +134,33 @@ fn replaced(solo: &mut Solo, file: &Path) -> Result<()> {
     solo.api.kubectl(&["delete", "serviceaccount", "second"]).map(drop)
 }
 
+/// As a kubelet's are, long before they expire.
+pub(crate) fn certificate(solo: &mut Solo) -> Result<()> {
+    solo.end_agent()?;
+    let rotated = solo.pki.kubeconfig("rotated", "nobody", "")?;
+    let before = std::mem::replace(&mut solo.kubeconfig, rotated);
+    let followed = certificate_replaced(solo);
+    solo.kubeconfig = before;
+    solo.end_agent()?;
+    solo.start_agent(&[])?;
+    followed?;
+    solo.api.delete_fakes()
+}
+
+fn certificate_replaced(solo: &mut Solo) -> Result<()> {
+    solo.start_agent(&[])?;
+    eventually("it is told that nobody may do that", PATIENCE, || {
+        let said = solo.ask_agent("/readyz?verbose").unwrap_or_default();
+        Ok((said.contains("User \"nobody\"") && failures(solo, "nodes", 403)? > 0).then_some(()))
+    })?;
+    solo.pki.certificate("rotated", "kubenet-agent", "", &[])?;
+    let cidr = "10.244.84.0/24";
+    solo.api.observer.create_nodes(vec![solo::peer(84, &[cidr])])?;
+    eventually("whoever it is by now is heard", RETRIES, || Ok(solo.route(cidr)?.map(drop)))
+}
+
 /// A kubeconfig whose token is in `file`.
-fn by_token(solo: &Solo, file: &Path) -> Result<PathBuf> {
+pub(crate) fn by_token(solo: &Solo, file: &Path) -> Result<PathBuf> {
     let text = fs::read_to_string(&solo.kubeconfig)?;
     let user = text.lines().find(|line| line.contains("client-certificate"));
     let user = user.context("no certificate in the kubeconfig")?;
