@@ -25,6 +25,7 @@ pub mod lock;
 pub mod loopback;
 pub mod machine;
 pub mod mode;
+pub mod modprobe;
 pub mod mtu;
 pub mod network;
 pub mod nodes;

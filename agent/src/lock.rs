@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::machine::Paths;
 
@@ -23,7 +23,7 @@ pub struct AgentLock {
 }
 
 impl AgentLock {
-    /// Waits until no other agent holds it.
+    /// Waits until no other agent holds it. What a cleanup that has ended said holds no longer then.
     pub async fn take(paths: &Paths) -> anyhow::Result<Self> {
         let (state, path) = (&paths.state, paths.agent_lock());
         private_folder(state).with_context(|| format!("cannot create {}", state.display()))?;
@@ -38,6 +38,7 @@ impl AgentLock {
             }
             tokio::time::sleep(RETRY).await;
         }
+        lift(&paths.cleaning())?;
         Ok(Self { file, path })
     }
 
@@ -79,6 +80,19 @@ fn private_folder(path: &Path) -> io::Result<()> {
 
 fn open(path: &Path) -> io::Result<File> {
     File::options().create(true).append(true).open(path)
+}
+
+/// Takes the machine back from a cleanup that kept what living pods need: one that is under way would
+/// hold the lock, so the file at `marker` is this agent's.
+fn lift(marker: &Path) -> anyhow::Result<()> {
+    match fs::remove_file(marker) {
+        Ok(()) => {
+            info!("an earlier cleanup has ended: this machine takes pods again");
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.with_context(|| format!("cannot remove {}", marker.display())),
+    }
 }
 
 fn taken(file: &File) -> io::Result<bool> {

@@ -1,9 +1,9 @@
-//! kubenet-agent: parses its flags, starts logging, runs; or answers `ipam` and `cleanup`.
+//! kubenet-agent: parses its flags, starts logging, runs; or does `ipam`, `cleanup` or `modprobe`.
 
 use std::process::ExitCode;
 
 use agent::settings::{Flags, Settings};
-use agent::{cleanup, ipam, run};
+use agent::{cleanup, ipam, modprobe, run};
 use clap::{Parser, Subcommand};
 use common::names;
 use process::settings::Mistakes;
@@ -26,12 +26,14 @@ struct CommandLine {
 enum Tool {
     Ipam(ipam::Flags),
     Cleanup(cleanup::Flags),
+    Modprobe(modprobe::Flags),
 }
 
 enum Task {
     Run(Box<Settings>),
     Ipam(ipam::Flags),
     Cleanup(cleanup::Flags),
+    Modprobe(modprobe::Flags),
 }
 
 impl CommandLine {
@@ -39,6 +41,7 @@ impl CommandLine {
         match self.tool {
             Some(Tool::Ipam(flags)) => Ok(Task::Ipam(flags)),
             Some(Tool::Cleanup(flags)) => Ok(Task::Cleanup(flags)),
+            Some(Tool::Modprobe(flags)) => Ok(Task::Modprobe(flags)),
             None => self.flags.check().map(Box::new).map(Task::Run),
         }
     }
@@ -57,9 +60,14 @@ async fn main() -> ExitCode {
         Ok(Task::Ipam(flags)) => ipam::run(&flags).inspect_err(|error| {
             eprintln!("{}: {error:#}", names::AGENT);
         }),
-        Ok(Task::Cleanup(flags)) => cleanup::run(flags).inspect_err(|error| {
+        Ok(Task::Cleanup(flags)) => cleanup::run(flags).await.inspect_err(|error| {
             eprintln!("{}: {error:#}", names::AGENT);
         }),
+        Ok(Task::Modprobe(flags)) => {
+            modprobe::run(&flags).map(|()| ExitCode::SUCCESS).inspect_err(|error| {
+                eprintln!("{}: {error:#}", names::AGENT);
+            })
+        }
         Err(code) => return code,
     };
     outcome.unwrap_or(ExitCode::FAILURE)

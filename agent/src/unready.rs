@@ -1,7 +1,7 @@
 //! Pure: why this machine's network is not ready, in the one text that the log, the condition and
 //! the plugin's STATUS share.
 
-use common::{Prefix, names};
+use common::Prefix;
 
 /// What stands between this machine and its pods.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,8 +29,7 @@ pub enum Unready {
     NoBridgeNetfilter(String),
     #[error(
         "kubenet is being removed from this machine, which takes no new pods: to keep it after all, \
-         remove the file {} of its state directory and restart the agent",
-        names::CLEANING_FILE
+         restart the agent"
     )]
     CleaningUp,
     /// A configuration that a runtime reads before ours.

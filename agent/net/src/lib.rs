@@ -14,6 +14,7 @@ pub mod holders;
 pub mod knock;
 pub mod link;
 pub mod mac;
+pub mod module;
 pub mod neighbour;
 pub mod netlink;
 pub mod netns;

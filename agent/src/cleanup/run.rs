@@ -5,11 +5,12 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use common::names;
 use net::route::RouteChange;
+use process::shutdown;
 use process::telemetry::Chain;
 
 use super::{Removal, living, plan};
@@ -30,6 +31,9 @@ const READABLE: u32 = 0o644;
 /// whose dumps and listings are slow on a machine that has no time.
 const LET_GO: Duration = Duration::from_secs(30);
 
+/// How often to see that a starting agent has not lifted the marker.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
 /// How long a call of the plugin that has begun may take.
 const IN_FLIGHT: Duration = Duration::from_secs(5);
 
@@ -44,6 +48,10 @@ pub struct Flags {
     #[arg(long)]
     force: bool,
 
+    /// Once nothing is left, keep the machine until SIGTERM: an agent that is started meanwhile waits
+    #[arg(long)]
+    stay: bool,
+
     #[command(flatten)]
     folders: FolderFlags,
 }
@@ -51,17 +59,17 @@ pub struct Flags {
 /// Takes away all that agent and plugin made, and says so line by line.
 ///
 /// From its first moment a running agent repairs nothing any more, ADD and STATUS refuse, and DEL works;
-/// that lasts if pods still live here. Whoever is killed here is finished by the next call.
+/// that lasts if pods still live here, until an agent is started. Whoever is killed here is finished by
+/// the next call.
 ///
 /// # Errors
 /// What could not be removed, all of it; the rest is.
-pub fn run(flags: Flags) -> anyhow::Result<ExitCode> {
+pub async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
+    let asked_to_end = flags.stay.then(shutdown::signalled).transpose();
+    let asked_to_end = asked_to_end.context("cannot catch signals")?;
     let paths = flags.folders.paths();
-    let state = paths.state.clone();
+    let (state, marker) = (paths.state.clone(), paths.cleaning());
     fs::create_dir_all(&state).with_context(|| format!("cannot create {}", state.display()))?;
-    let marker = paths.cleaning();
-    net::file::replace(&marker, format!("{}\n", Unready::CleaningUp).as_bytes(), READABLE)
-        .with_context(|| format!("cannot write {}", marker.display()))?;
     let _lock = sole(&paths)?;
     let at_work = in_flight(&paths)?;
     let mut machine = Machine::open(paths)?;
@@ -93,6 +101,10 @@ pub fn run(flags: Flags) -> anyhow::Result<ExitCode> {
     if !failures.is_empty() {
         bail!(failures.join("; "));
     }
+    if let Some(asked_to_end) = asked_to_end {
+        say(&"nothing of kubenet is left on this machine but what keeps agents from it");
+        asked_to_end.await;
+    }
     forget(&state, &marker).with_context(|| format!("cannot remove {}", state.display()))?;
     say(&"nothing of kubenet is left on this machine");
     Ok(ExitCode::SUCCESS)
@@ -104,17 +116,37 @@ fn say(line: &dyn Display) {
 }
 
 /// Makes this the machine's one agent, as the running one lets go of it.
+///
+/// The marker is the lock's holder's. Before that it is there as well, so that the agent lets go; one
+/// that has just started may take it for an earlier cleanup's, once.
 fn sole(paths: &Paths) -> anyhow::Result<File> {
     let path = paths.agent_lock();
     let cannot = || format!("cannot lock {}", path.display());
     let lock = File::options().create(true).append(true).open(&path).with_context(cannot)?;
-    if !lock_within(&lock, LET_GO).with_context(cannot)? {
-        bail!(
-            "an agent runs on this machine and does not let go of it within {} s: stop it first",
-            LET_GO.as_secs()
-        );
+    let deadline = Instant::now() + LET_GO;
+    loop {
+        mark(&paths.cleaning())?;
+        if lock_within(&lock, LOOK_AGAIN).with_context(cannot)? {
+            mark(&paths.cleaning())?;
+            return Ok(lock);
+        }
+        if Instant::now() > deadline {
+            bail!(
+                "an agent runs on this machine and does not let go of it within {} s: stop it first",
+                LET_GO.as_secs()
+            );
+        }
     }
-    Ok(lock)
+}
+
+/// From now on the machine is being cleaned up.
+fn mark(marker: &Path) -> anyhow::Result<()> {
+    if marker.exists() {
+        return Ok(());
+    }
+    net::file::replace(marker, format!("{}\n", Unready::CleaningUp).as_bytes(), READABLE)
+        .map(drop)
+        .with_context(|| format!("cannot write {}", marker.display()))
 }
 
 /// Waits for calls of the plugin that began before it was told to refuse, and names those that don't end.

@@ -1,7 +1,7 @@
 //! `kubenet-agent cleanup`: beside a running agent, with and without pods.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
@@ -139,7 +139,7 @@ fn living_pods_keep_what_they_need_and_are_named_unless_it_is_forced() {
     let (netns, _switch, files) = with_uplink();
     know_a_node(files.path());
     let before = look(&netns);
-    let agent = Agent::start(&netns, files.path());
+    let mut agent = Agent::start(&netns, files.path());
     agent.says("network ready");
     let (pod, mut netlink) =
         (Netns::unnamed().unwrap(), netns.run(Netlink::open).unwrap().unwrap());
@@ -167,9 +167,35 @@ fn living_pods_keep_what_they_need_and_are_named_unless_it_is_forced() {
     assert!(files.path().join("bin/kubenet").is_file());
     let reason = fs::read_to_string(files.path().join("state/cleaning")).unwrap();
     assert!(reason.contains("takes no new pods"), "{reason}");
+    // Whoever installs it again means it.
+    agent.terminate();
+    let agent = Agent::start(&netns, files.path());
+    agent.says("an earlier cleanup has ended");
+    agent.says("network ready");
+    assert!(!files.path().join("state/cleaning").exists());
+    same(&right, &look(&netns));
     let forced = cleanup(&netns, files.path(), &["--force"]);
     assert_eq!(forced.status.code(), Some(0), "{forced:?}");
     same(&before, &look(&netns));
+    assert!(!files.path().join("state").exists());
+}
+
+#[test]
+fn a_cleanup_that_stays_keeps_agents_out_until_its_end() {
+    let (netns, files) = machine();
+    let mut command = agent();
+    command.args(["cleanup", "--stay"]).args(folders(files.path()));
+    let mut cleanup = Agent::run(&netns, command);
+    let lock = files.path().join("state/agent.lock");
+    until(|| match File::open(&lock).map(|lock| lock.try_lock()) {
+        Ok(Err(TryLockError::WouldBlock)) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let mut agent = Agent::start(&netns, files.path());
+    agent.says("another agent runs on this machine");
+    assert_eq!(agent.terminate().code(), Some(0));
+    assert!(files.path().join("state/cleaning").exists());
+    assert_eq!(cleanup.terminate().code(), Some(0));
     assert!(!files.path().join("state").exists());
 }
 

@@ -80,6 +80,14 @@ fn a_second_agent_waits_for_the_end_of_the_first() {
     second.says("network not ready");
 }
 
+/// Its other half needs a kernel without it; agent/net/src/module.rs has what can be tested of that.
+#[test]
+fn modprobe_leaves_alone_what_is_there() {
+    let output = agent().args(["modprobe", "--modules-dir=/nowhere"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "br_netfilter is there\n");
+}
+
 #[test]
 fn bad_flags_end_it_with_64_and_one_message() {
     let output = agent()
