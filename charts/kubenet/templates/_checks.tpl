@@ -36,8 +36,18 @@
 {{- if and (ne .Values.controller.releaseDelay "0s") (ne .Values.controller.fence "claims") }}
 {{- fail "controller.releaseDelay: needs controller.fence=claims; it is the claims that remember" }}
 {{- end }}
+{{- with .Values.staticPod.podCIDRs }}
+{{- range $name, $value := dict "imagePullSecrets" $.Values.imagePullSecrets "network.nonMasqueradeConfigMap" $.Values.network.nonMasqueradeConfigMap }}
+{{- if $value }}
+{{- fail (printf "%s: a static pod can't use objects of the API; leave it empty with staticPod.podCIDRs" $name) }}
+{{- end }}
+{{- end }}
+{{- if ne $.Values.agent.networkPlugin "kubenet" }}
+{{- fail "agent.networkPlugin: with staticPod.podCIDRs the agent makes cbr0 and is kubenet" }}
+{{- end }}
+{{- end }}
 {{- include "kubenet.checkFlags" (dict "values" .Values.controller.extraArgs "of" "controller" "taken" (list "cluster-cidr" "service-cluster-ip-range" "node-cidr-mask-size" "node-cidr-mask-size-ipv4" "node-cidr-mask-size-ipv6" "leader-elect-resource-namespace" "fence" "release-delay" "log-format" "metrics-bind-address")) }}
-{{- include "kubenet.checkFlags" (dict "values" .Values.agent.extraArgs "of" "agent" "taken" (list "cluster-cidr" "service-cluster-ip-range" "network-plugin-mtu" "cni-bin-dir" "cni-conf-dir" "take-over" "sysctl-dir" "log-format" "node-name" "metrics-bind-address")) }}
+{{- include "kubenet.checkFlags" (dict "values" .Values.agent.extraArgs "of" "agent" "taken" (list "cluster-cidr" "pod-cidr" "network-plugin" "service-cluster-ip-range" "network-plugin-mtu" "hairpin-mode" "loopback-host-ports" "routing" "non-masquerade-cidr" "non-masquerade-config" "cni-bin-dir" "cni-conf-dir" "cni-data-dir" "take-over" "sysctl-dir" "log-format" "node-name" "metrics-bind-address")) }}
 {{- end }}
 
 {{- define "kubenet.checkFlags" -}}

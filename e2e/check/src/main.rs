@@ -27,7 +27,6 @@ const NOT_CHECKED: u8 = 2;
 async fn main() -> ExitCode {
     let outcome = match process::settings::parse(Flags::check) {
         Ok(Work::Serve { port }) => serve(port).await.map(|()| ExitCode::SUCCESS),
-        Ok(Work::Rest) => rest().await.map(|()| ExitCode::SUCCESS),
         Ok(Work::Run(run)) => check(&run).await,
         Err(code) => return code,
     };
@@ -49,11 +48,6 @@ async fn serve(port: u16) -> Result<()> {
         _ = ended => std::process::exit(0),
         outcome = server => outcome?.with_context(|| format!("cannot serve port {port}")),
     }
-}
-
-async fn rest() -> Result<()> {
-    process::shutdown::signalled()?.await;
-    Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "the table is what this program is for")]

@@ -23,8 +23,6 @@ enum Command {
         #[arg(long, default_value_t = probe::PORT)]
         port: u16,
     },
-    /// Do nothing until told to end: for a pod whose work its first container has done
-    Rest,
     /// Find the serving pods, have them ask, print a table; exit 1 if something is not reached, 2 if it can't be asked
     Run {
         /// Kubeconfig of the API server; without it, the service account of the Pod
@@ -58,7 +56,6 @@ enum Command {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Work {
     Serve { port: u16 },
-    Rest,
     Run(Run),
 }
 
@@ -80,7 +77,6 @@ impl Flags {
         let mut mistakes = Mistakes::default();
         let work = match self.command {
             Command::Serve { port } => Work::Serve { port },
-            Command::Rest => Work::Rest,
             Command::Run {
                 kubeconfig,
                 namespace,

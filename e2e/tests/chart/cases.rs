@@ -65,6 +65,9 @@ pub(crate) const NETWORK: &[Case] = &[
     (&["network.clusterCIDRs={fd00::/56}", "network.mtu=1000"], Refused("network.mtu: IPv6 needs at least 1280 bytes, not 1000")),
 ];
 
+/// A machine without an API server.
+const ALONE: &str = "staticPod.podCIDRs={10.244.7.0/24}";
+
 #[rustfmt::skip]
 pub(crate) const PROGRAMS: &[Case] = &[
     (&[LEAST], Has(&["image: kubenet:0.1.0", "imagePullPolicy: IfNotPresent"])),
@@ -115,6 +118,20 @@ pub(crate) const PROGRAMS: &[Case] = &[
     (&[LEAST, "uninstall.timeout=0"], Refused("at '/uninstall/timeout'")),
     (&[LEAST, "admissionPolicy.enabled=false"], Lacks(&["ValidatingAdmissionPolicy"])),
     (&[LEAST, "commonLabels.team=net"], Has(&["team: net"])),
+    (&[LEAST], Lacks(&["kind: Pod\n", "--pod-cidr"])),
+    (&[LEAST], Lacks(&["modprobe", "SYS_MODULE", "/lib/modules"])),
+    (&[LEAST, "agent.loadBridgeNetfilter=true"], Has(&["command: [kubenet-agent, modprobe]", "capabilities: {drop: [ALL], add: [SYS_MODULE]}", "- {name: modules, mountPath: /host/modules, readOnly: true}"])),
+    (&[LEAST, "agent.loadBridgeNetfilter=1"], Refused("at '/agent/loadBridgeNetfilter': got number, want boolean")),
+    (&[LEAST, ALONE], Has(&["kind: Pod", "name: kubenet-agent", "- --pod-cidr=10.244.7.0/24", "- --cluster-cidr=10.244.0.0/16"])),
+    (&[LEAST, ALONE], Lacks(&["kind: DaemonSet", "kind: Deployment", "kind: Role", "kind: CustomResourceDefinition", "kind: ValidatingAdmissionPolicy", "serviceAccount", "helm.sh/hook"])),
+    (&[LEAST, ALONE, "staticPod.cleanUp=true", "uninstall.force=true"], Has(&["name: kubenet-cleanup", "command: [kubenet-agent, cleanup]", "- --force"])),
+    (&[LEAST, "staticPod.podCIDRs={10.244.7.0}"], Refused("at '/staticPod/podCIDRs/0'")),
+    (&[LEAST, ALONE, "imagePullSecrets[0].name=s"], Refused("imagePullSecrets: a static pod can't use objects of the API")),
+    (&[LEAST, ALONE, "network.nonMasqueradeConfigMap=m"], Refused("network.nonMasqueradeConfigMap: a static pod can't use objects of the API")),
+    (&[LEAST, ALONE, "agent.networkPlugin=cni"], Refused("agent.networkPlugin: with staticPod.podCIDRs the agent makes cbr0")),
+    (&[LEAST, "agent.extraArgs={--pod-cidr=10.0.0.0/24}"], Refused("agent.extraArgs: --pod-cidr is set by the chart")),
+    (&[LEAST, "agent.extraArgs={--routing=none}"], Refused("agent.extraArgs: --routing is set by the chart")),
+    (&[LEAST, "agent.extraArgs={--hairpin-mode=none}"], Refused("agent.extraArgs: --hairpin-mode is set by the chart")),
     (&[LEAST, "extraObjects[0].kind=ConfigMap", "extraObjects[0].apiVersion=v1", r"extraObjects[0].metadata.name=\{\{ .Release.Name \}\}-x"], Has(&["kind: ConfigMap", "name: 'kubenet-x'"])),
     (&[LEAST, "agnet.maxUnavailable=1"], Refused("additional properties 'agnet' not allowed")),
     (&[LEAST, "agent.replicas=1"], Refused("at '/agent': additional properties 'replicas' not allowed")),

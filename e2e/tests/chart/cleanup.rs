@@ -73,8 +73,10 @@ fn a_cleanup_goes_to_every_machine_as_an_agent_does_and_is_no_agents_pod() {
         assert_eq!(agent[field], cleanup[field], "{field}");
     }
     assert_eq!(cleanup["automountServiceAccountToken"], false);
-    let (container, idle) = (&cleanup["initContainers"][0], &cleanup["containers"][0]);
-    assert_eq!(container["securityContext"], agent["containers"][0]["securityContext"]);
-    assert_eq!(idle["securityContext"]["capabilities"], json!({"drop": ["ALL"]}));
-    assert_eq!(idle["volumeMounts"], Value::Null);
+    let containers = [&cleanup["initContainers"][0], &cleanup["containers"][0]];
+    for container in containers {
+        assert_eq!(container["securityContext"], agent["containers"][0]["securityContext"]);
+    }
+    let stays = containers.map(|container| container["args"].to_string().contains("--stay"));
+    assert_eq!(stays, [false, true]);
 }

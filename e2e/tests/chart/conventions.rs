@@ -146,6 +146,13 @@ fn the_agent_may_change_the_network_and_nothing_else_of_its_machine() {
         let paths = paths.filter_map(|volume| volume["hostPath"]["path"].as_str());
         assert_eq!(paths.count(), 4);
     }
+    // What loads a module can do anything, and is gone before the agent starts.
+    let loads = objects(&["agent.loadBridgeNetfilter=true"]);
+    let pod = &object(&loads, "DaemonSet", "agent")["spec"]["template"]["spec"];
+    let may = |container: &Value| container["securityContext"]["capabilities"]["add"].clone();
+    let both = [&pod["initContainers"][0], &pod["containers"][0]].map(may);
+    assert_eq!(both, [json!(["SYS_MODULE"]), json!(["NET_ADMIN"])]);
+    assert!(!pod["containers"][0]["volumeMounts"].to_string().contains("modules"));
 }
 
 #[test]
@@ -198,6 +205,9 @@ fn updates_replace_one_controller_and_a_tenth_of_the_agents_at_a_time() {
         json!({"maxSurge": 0, "maxUnavailable": 1})
     );
     assert_eq!(object(&rendered, "PodDisruptionBudget", "controller")["spec"]["maxUnavailable"], 1);
+    let spread = &controller["template"]["spec"]["topologySpreadConstraints"][0];
+    assert_eq!(spread["topologyKey"], "topology.kubernetes.io/zone");
+    assert_eq!(spread["whenUnsatisfiable"], "ScheduleAnyway");
     let alone = objects(&["controller.replicas=1"]);
     assert!(!alone.iter().any(|object| object["kind"] == "PodDisruptionBudget"));
 }

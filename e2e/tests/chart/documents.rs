@@ -1,27 +1,66 @@
 //! What is generated from the chart: the manifest for kubectl, and the table of values.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use e2e::artifacts::source;
+use serde_json::Value;
 
-use crate::{TEMPLATE, chart, golden, helm};
+use crate::{TEMPLATE, chart, golden, helm, object, objects};
 
 /// What the chart makes of manifests/values.yaml, under a `title`.
 fn manifest(title: &str, flags: &[&str]) -> String {
-    let (chart, values) = (chart(), source().join("manifests/values.yaml"));
+    manifest_of("values.yaml", title, flags)
+}
+
+/// The same of another file of values in manifests/.
+fn manifest_of(file: &str, title: &str, flags: &[&str]) -> String {
+    let (chart, values) = (chart(), source().join("manifests").join(file));
     let (chart, values) = (chart.display().to_string(), values.display().to_string());
     let mut arguments = TEMPLATE.to_vec();
     arguments.extend([chart.as_str(), "--values", &values]);
     arguments.extend(flags);
     let text = helm(&arguments).unwrap();
     assert_eq!(helm(&arguments).unwrap(), text, "the same values give the same bytes");
-    format!("{title}\n# Made from charts/kubenet with manifests/values.yaml; do not edit.\n{text}")
+    format!("{title}\n# Made from charts/kubenet with manifests/{file}; do not edit.\n{text}")
 }
 
 #[test]
 fn the_manifest_for_kubectl_is_the_chart() {
     let title = "# kubenet for a cluster whose pods have addresses of 10.244.0.0/16.";
     golden("manifests/kubenet.yaml", &manifest(title, &["--no-hooks"]));
+}
+
+/// kubectl finds no kind whose definition the same command brings, so that has a file of its own.
+#[test]
+fn the_manifests_with_a_cluster_cidr_are_the_chart() {
+    let title =
+        "# The definitions of ClusterCIDR and CIDRClaim, for manifests/kubenet-clustercidr.yaml.";
+    let crds = ["--show-only", "templates/crds.yaml"];
+    golden("manifests/kubenet-crds.yaml", &manifest(title, &crds));
+    let title = "# kubenet for a cluster whose Nodes have their ranges of a ClusterCIDR.";
+    let text = manifest_of("values-clustercidr.yaml", title, &["--no-hooks"]);
+    assert!(text.contains("\nkind: ClusterCIDR\n"), "{text}");
+    golden("manifests/kubenet-clustercidr.yaml", &text);
+}
+
+#[test]
+fn the_static_pods_are_the_chart_and_nothing_but_a_pod() {
+    let agent = "# The agent of a machine without an API server, for its kubelet's staticPodPath.";
+    let cleanup = "# Takes kubenet away from a machine without an API server, by its kubelet's staticPodPath.";
+    for (file, title, flags) in [
+        ("kubenet-static-pod.yaml", agent, &[][..]),
+        ("kubenet-static-cleanup.yaml", cleanup, &["--set", "staticPod.cleanUp=true"]),
+    ] {
+        let text = manifest_of("values-static-pod.yaml", title, flags);
+        let kinds = text.lines().filter(|line| line.starts_with("kind: ")).collect::<Vec<_>>();
+        assert_eq!(kinds, ["kind: Pod"], "{file}");
+        // A kubelet refuses a static pod that names one.
+        for object in ["serviceAccount", "configMap", "secret", "imagePullSecrets"] {
+            assert!(!text.contains(object), "{file}: {object}");
+        }
+        golden(&format!("manifests/{file}"), &text);
+    }
 }
 
 #[test]
@@ -53,6 +92,39 @@ fn the_table_of_values_is_in_the_readme() {
     let (_, after) = rest.split_once("<!-- /values -->").unwrap();
     let expected = format!("{before}<!-- values -->\n{table}<!-- /values -->{after}");
     golden("charts/kubenet/README.md", &expected);
+}
+
+/// What a catalogue of charts reads, by Artifact Hub's names.
+#[test]
+fn the_charts_annotations_name_its_image_its_kinds_and_what_changed() {
+    let text = fs::read_to_string(chart().join("Chart.yaml")).unwrap();
+    let annotations = serde_saphyr::from_str::<Value>(&text).unwrap()["annotations"].clone();
+    let list = |name: &str| {
+        let text = annotations[format!("artifacthub.io/{name}")].as_str().unwrap();
+        serde_saphyr::from_str::<Value>(text).unwrap().as_array().unwrap().clone()
+    };
+    let objects = objects(&[]);
+    let image =
+        &object(&objects, "DaemonSet", "agent")["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(list("images")[0]["image"], image["image"]);
+    let kinds = |objects: &[Value], paths: [&str; 3]| {
+        let word =
+            |object: &Value, path| object.pointer(path).unwrap().as_str().unwrap().to_owned();
+        let words = objects.iter().map(|object| paths.map(|path| word(object, path)));
+        words.collect::<BTreeSet<_>>()
+    };
+    let definitions = objects.iter().filter(|object| object["kind"] == "CustomResourceDefinition");
+    let definitions = definitions.cloned().collect::<Vec<_>>();
+    let paths = ["/spec/names/kind", "/metadata/name", "/spec/versions/0/name"];
+    let known = kinds(&definitions, paths);
+    assert_eq!(kinds(&list("crds"), ["/kind", "/name", "/version"]), known);
+    for example in list("crdsExamples") {
+        assert!(known.iter().any(|[kind, ..]| example["kind"] == **kind), "{example}");
+    }
+    let changes = ["added", "changed", "deprecated", "removed", "fixed", "security"];
+    assert!(
+        list("changes").iter().all(|change| changes.iter().any(|kind| change["kind"] == *kind))
+    );
 }
 
 /// A value that can be set.

@@ -57,12 +57,42 @@ fn every_alert_asks_for_a_metric_that_there_is() {
     check(rules.iter().map(|rule| rule["expr"].as_str().unwrap().to_owned()));
 }
 
-#[test]
-fn every_panel_asks_for_a_metric_that_there_is() {
+fn panels() -> Vec<Value> {
     let text = fs::read_to_string(chart().join("monitoring/dashboard.json")).unwrap();
     let dashboard = serde_json::from_str::<Value>(&text).unwrap();
-    let panels = dashboard["panels"].as_array().unwrap().clone();
+    dashboard["panels"].as_array().unwrap().clone()
+}
+
+fn queries(panels: &[Value]) -> Vec<String> {
     let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
-    let queries = targets.map(|target| target["expr"].as_str().unwrap().to_owned());
-    check(queries.collect::<Vec<_>>().into_iter());
+    targets.map(|target| target["expr"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_panel_asks_for_a_metric_that_there_is() {
+    check(queries(&panels()).into_iter());
+}
+
+#[test]
+fn addresses_and_attachments_have_panels() {
+    let code = fs::read_to_string(source().join("agent/src/ipam/metrics.rs")).unwrap();
+    let quoted = code.split('"').filter(|text| text.starts_with("kubenet_ipam_"));
+    let registered = quoted.filter(|text| !text.contains(['{', ' '])).collect::<BTreeSet<_>>();
+    assert!(registered.len() >= 3, "found only {registered:?}");
+    let asked = queries(&panels()).concat();
+    for name in registered {
+        assert!(asked.contains(name), "no panel shows {name}");
+    }
+}
+
+#[test]
+fn panels_stand_beside_each_other() {
+    let panels = panels();
+    let numbers = |field: &str| {
+        let all = panels.iter().map(|panel| panel["gridPos"][field].as_u64().unwrap());
+        all.collect::<Vec<_>>()
+    };
+    let places = numbers("x").into_iter().zip(numbers("y")).collect::<BTreeSet<_>>();
+    let ids = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect::<BTreeSet<_>>();
+    assert_eq!([places.len(), ids.len()], [panels.len(); 2]);
 }
