@@ -42,6 +42,11 @@ impl Footprint {
         Ok(Self(lines))
     }
 
+    /// Of one machine alone.
+    pub fn of_machine(machine: &Machine) -> Result<Self> {
+        Ok(Self(machine_lines(machine)?.into_iter().collect()))
+    }
+
     /// What there is in one of both alone, as a diff has it.
     pub fn difference(&self, after: &Self) -> Vec<String> {
         let gone = self.0.difference(&after.0).map(|line| format!("- {line}"));

@@ -24,6 +24,9 @@ pub const OUTSIDE: u8 = 9;
 /// Number of the first machine; the others follow.
 const FIRST_MACHINE: u8 = 11;
 
+/// The file of its image in a lab's folder.
+const IMAGE: &str = "probe.tar";
+
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running lab; it ends with this.
@@ -97,7 +100,7 @@ impl Lab {
         let kubernetes = Kubernetes::find_or_build(traces)?;
         let runtimes = containerds.map(|containerd| containerd.find(traces));
         let artifacts = artifacts::build(traces)?;
-        let image = traces.folder().join("probe.tar");
+        let image = traces.folder().join(IMAGE);
         image::write(&image, &artifacts.probe)?;
         let pki = Pki::new(&traces.folder().join("pki"), &api_server::url())?;
         let switch = Switch::open(traces, &artifacts.probe)?;
@@ -126,6 +129,27 @@ impl Lab {
         let outside = outside(traces, &switch, &artifacts.probe)?;
         let traces = traces.clone();
         Ok(Self { control_plane, machines, outside, switch, traces, artifacts })
+    }
+
+    /// One more machine, with this number, whose kubelet knows no API server.
+    pub fn alone(&self, number: u8, containerd: Containerd) -> Result<Machine> {
+        let traces = &self.traces;
+        let kubernetes = Kubernetes::find_or_build(traces)?;
+        let image = traces.folder().join(IMAGE);
+        // Nobody gets to see its certificates.
+        let pki = Pki::new(&traces.folder().join("pki-alone"), &api_server::url())?;
+        let parts = Parts {
+            traces,
+            switch: &self.switch,
+            pki: &pki,
+            kubernetes: &kubernetes,
+            artifacts: &self.artifacts,
+            image: &image,
+        };
+        let machine = Machine::open(parts, number, containerd.find(traces)?)?;
+        machine.import(&image)?;
+        machine.stand_alone(parts)?;
+        Ok(machine)
     }
 
     /// Waits until each machine's Node has been Ready.

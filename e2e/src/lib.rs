@@ -41,6 +41,7 @@ pub mod signals;
 pub mod solo;
 pub mod stages;
 pub mod standalone;
+pub mod static_pods;
 pub mod traces;
 pub mod wait;
 pub mod workload;

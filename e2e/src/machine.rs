@@ -26,6 +26,12 @@ use crate::wait::eventually;
 const PATIENCE: Duration = Duration::from_secs(30);
 const ONCE: Duration = Duration::from_secs(1);
 
+/// Where a kubelet that stands alone looks for pods.
+pub const STATIC_PODS: &str = "/etc/kubernetes/manifests";
+
+/// Where it tells of them (its flag's documented default, off since 1.10).
+pub const READ_ONLY_PORT: u16 = 10255;
+
 /// A running machine.
 #[derive(Debug)]
 pub struct Machine {
@@ -124,10 +130,25 @@ impl Machine {
         let name = self.name();
         let user = format!("system:node:{name}");
         let kubeconfig = parts.pki.kubeconfig(name, &user, "system:nodes")?;
-        let config = self.file("kubelet.yaml", &kubelet_config(&parts.traces.name(), name))?;
+        let flag = format!("--kubeconfig={}", kubeconfig.display());
+        self.start_kubelet(parts, "", &[flag])
+    }
+
+    /// Starts a kubelet that knows no API server: its pods are those in [`STATIC_PODS`], and who asks
+    /// its [`READ_ONLY_PORT`] hears what becomes of them.
+    pub fn stand_alone(&self, parts: Parts<'_>) -> Result<()> {
+        fs::create_dir_all(self.place.path(STATIC_PODS))?;
+        let config = format!("staticPodPath: {STATIC_PODS}\nreadOnlyPort: {READ_ONLY_PORT}\n");
+        self.start_kubelet(parts, &config, &[])
+    }
+
+    fn start_kubelet(&self, parts: Parts<'_>, config: &str, flags: &[String]) -> Result<()> {
+        let name = self.name();
+        let config = kubelet_config(&parts.traces.name(), name) + config;
+        let config = self.file("kubelet.yaml", &config)?;
         let addresses = network::addresses(self.number);
         let mut kubelet = self.place.command(parts.kubernetes.program("kubelet")?);
-        kubelet.arg("--config").arg(config).arg("--kubeconfig").arg(kubeconfig);
+        kubelet.arg("--config").arg(config).args(flags);
         kubelet.arg(format!("--hostname-override={name}"));
         kubelet.arg(format!("--node-ip={},{}", addresses.v4, addresses.v6));
         kubelet.args(["--cert-dir=/var/lib/kubelet/pki", "--v=2"]);

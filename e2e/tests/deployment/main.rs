@@ -6,6 +6,7 @@ mod install;
 mod manifests;
 mod removal;
 mod render;
+mod static_pod;
 mod upgrade;
 
 #[path = "../chart/cases.rs"]
@@ -15,7 +16,7 @@ mod upgrade;
 )]
 mod cases;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use e2e::helm::{self, Helm, REPOSITORY};
 use e2e::lab::Lab;
 use e2e::runtime::Containerd;
 use e2e::traces::Traces;
+use serde_json::{Value, json};
 
 /// What all claims call their release.
 const RELEASE: &str = "kubenet";
@@ -41,6 +43,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 struct World {
     lab: Lab,
     helm: Helm,
+    /// An archive of the new image.
+    image: PathBuf,
     /// The lab before anything was installed.
     clean: Footprint,
     has_proxies: bool,
@@ -49,13 +53,23 @@ struct World {
 const CLAIMS: &[Claim<World>] = &[
     ("the_api_server_takes_all_that_the_chart_makes", render::dry_run),
     ("helm_install_alone_makes_every_node_ready_without_kube_proxy", install::alone),
+    ("one_machine_has_room_for_one_controller", install::on_one_machine),
     ("uninstalling_leaves_nothing_on_machines_and_in_the_api", removal::without_a_trace),
     ("helm_test_passes", install::helm_test),
     (
         "uninstalling_keeps_what_living_pods_need_and_names_them_unless_it_is_forced",
         removal::beside_living_pods,
     ),
+    (
+        "uninstalling_names_a_machine_that_says_nothing_and_goes_on",
+        removal::beside_a_silent_machine,
+    ),
     ("kubectl_apply_installs_checks_and_removes", manifests::applied),
+    (
+        "kubectl_apply_with_a_cluster_cidr_installs_checks_and_removes",
+        manifests::with_a_cluster_cidr,
+    ),
+    ("static_pods_install_and_remove_without_an_api_server", static_pod::there_and_back),
     ("an_upgrade_and_the_way_back_lose_no_connection_and_no_datagram", upgrade::there_and_back),
 ];
 
@@ -67,6 +81,7 @@ impl World {
     fn open(traces: &Traces) -> Result<Self> {
         let helm = Helm::find(traces)?;
         let images = helm::images(traces)?;
+        let [_, image] = images.clone();
         let lab = Lab::bare(traces, [Containerd::Installed, Containerd::Built])?;
         for machine in &lab.machines {
             images.iter().try_for_each(|image| machine.import(image))?;
@@ -82,7 +97,7 @@ impl World {
                 .then_some(())
         })?;
         let clean = Footprint::of(&lab)?;
-        Ok(Self { lab, helm, clean, has_proxies: false })
+        Ok(Self { lab, helm, image, clean, has_proxies: false })
     }
 
     fn helm(&self, arguments: &[&str]) -> Result<String> {
@@ -138,5 +153,23 @@ impl World {
             self.has_proxies = true;
         }
         Ok(())
+    }
+
+    /// Makes all Nodes anew, without podCIDRs; their kubelets go on.
+    fn forget_pod_cidrs(&self) -> Result<()> {
+        self.lab.machines.iter().try_for_each(|machine| {
+            let node = self.delete_node(machine.name())?;
+            self.lab.control_plane.api.apply(&node)
+        })
+    }
+
+    /// Deletes a Node; returns it as its kubelet, which registers only when it starts, would make it.
+    fn delete_node(&self, name: &str) -> Result<String> {
+        let api = &self.lab.control_plane.api;
+        let old = api.kubectl(&["get", "node", name, "-o", "json"])?;
+        let labels = &serde_json::from_str::<Value>(&old)?["metadata"]["labels"];
+        let metadata = json!({"name": name, "labels": labels});
+        api.kubectl(&["delete", "node", name])?;
+        Ok(json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata}).to_string())
     }
 }

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use e2e::footprint::Footprint;
 use e2e::helm::NEW;
+use e2e::program::output;
 use e2e::say::say;
 use e2e::wait::eventually;
 use e2e::workload;
@@ -54,7 +55,8 @@ pub(crate) fn nothing_is_left(world: &World, before: &Footprint) -> Result<()> {
     same.map_err(|error| error.context(difference.join("\n")))
 }
 
-/// Two pods on each machine: first they keep cbr0, then they lose it.
+/// Two pods on each machine: first they keep cbr0; another installation, for which they are nothing
+/// new, goes away with it.
 pub(crate) fn beside_living_pods(world: &mut World) -> Result<()> {
     world.without_release()?;
     world.with_proxies()?;
@@ -73,13 +75,35 @@ pub(crate) fn beside_living_pods(world: &mut World) -> Result<()> {
                 && said.contains(&format!("pod default/{}", pods.echo.name))
         });
         ensure!(is_named != (left == 0) && cbr0(world) == left, "{force}: {said}");
-        world.lab.control_plane.api.kubectl(&[
-            "delete",
-            "daemonset,deployment,service",
-            "--all",
-            "--cascade=foreground",
-        ])?;
-        world.without_release()?;
     }
+    world.lab.control_plane.api.kubectl(&[
+        "delete",
+        "daemonset,deployment,service",
+        "--all",
+        "--cascade=foreground",
+    ])?;
+    Ok(())
+}
+
+/// The kubelet of the second machine is stopped: no pod starts or ends there.
+pub(crate) fn beside_a_silent_machine(world: &mut World) -> Result<()> {
+    world.without_release()?;
+    world.put("install", NEW, &["uninstall.timeout=10"])?;
+    world.lab.wait_for_nodes()?;
+    let [first, second] = &*world.lab.machines else { bail!("not two machines") };
+    let kubelet = |signal: &str| {
+        let mut pkill = second.place.command("pkill");
+        output(pkill.args([signal, "--exact", "kubelet"])).map(drop)
+    };
+    kubelet("--signal=STOP")?;
+    let start = Instant::now();
+    let said = world.helm(&["uninstall", RELEASE, "--wait", "--timeout=2m"]);
+    let took = start.elapsed();
+    kubelet("--signal=CONT")?;
+    let said = said?;
+    let clean = format!("{}: nothing of kubenet is left", first.name());
+    let silent = format!("{}: is silent, and was not cleaned up", second.name());
+    ensure!(said.contains(&clean) && said.contains(&silent), "{said}");
+    ensure!((10..60).contains(&took.as_secs()), "helm uninstall took {took:?}: {said}");
     Ok(())
 }

@@ -19,6 +19,7 @@ use probe::PORT;
 use probe::stream::{Count, stream_from};
 use probe::ticks::{Ticks, ticks_from};
 
+use crate::cases::LEAST;
 use crate::{RELEASE, World};
 
 /// Of one stream of datagrams; another one follows.
@@ -28,6 +29,10 @@ pub(crate) fn there_and_back(world: &mut World) -> Result<()> {
     world.without_release()?;
     world.with_proxies()?;
     let old = old_chart(world)?;
+    // An operator who kept all values of the old chart can go on with them.
+    let (new, kept) = (source().join("charts/kubenet"), old.join("values.yaml"));
+    let (new, kept) = (new.display().to_string(), kept.display().to_string());
+    world.helm(&["template", RELEASE, &new, "--values", &kept, "--set", LEAST])?;
     world.put_chart(&old, "install", OLD, &[])?;
     world.lab.wait_for_nodes()?;
     let deployed = workload::deploy(&world.lab)?;
