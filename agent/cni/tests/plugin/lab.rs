@@ -27,6 +27,7 @@ pub(crate) const ENABLED: LinkChange = LinkChange {
     promiscuous: None,
     hairpin: None,
     addr_gen: None,
+    open: false,
 };
 
 /// A machine: a network namespace with cbr0, and a directory for the plugin's state.
