@@ -60,15 +60,7 @@ const CLAIMS: &[Claim<World>] = &[
         "uninstalling_keeps_what_living_pods_need_and_names_them_unless_it_is_forced",
         removal::beside_living_pods,
     ),
-    (
-        "uninstalling_names_a_machine_that_says_nothing_and_goes_on",
-        removal::beside_a_silent_machine,
-    ),
     ("kubectl_apply_installs_checks_and_removes", manifests::applied),
-    (
-        "kubectl_apply_with_a_cluster_cidr_installs_checks_and_removes",
-        manifests::with_a_cluster_cidr,
-    ),
     ("static_pods_install_and_remove_without_an_api_server", static_pod::there_and_back),
     ("an_upgrade_and_the_way_back_lose_no_connection_and_no_datagram", upgrade::there_and_back),
 ];
@@ -153,14 +145,6 @@ impl World {
             self.has_proxies = true;
         }
         Ok(())
-    }
-
-    /// Makes all Nodes anew, without podCIDRs; their kubelets go on.
-    fn forget_pod_cidrs(&self) -> Result<()> {
-        self.lab.machines.iter().try_for_each(|machine| {
-            let node = self.delete_node(machine.name())?;
-            self.lab.control_plane.api.apply(&node)
-        })
     }
 
     /// Deletes a Node; returns it as its kubelet, which registers only when it starts, would make it.

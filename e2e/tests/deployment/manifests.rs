@@ -37,27 +37,6 @@ pub(crate) fn applied(world: &mut World) -> Result<()> {
     removal::nothing_is_left(world, &before)
 }
 
-/// On Nodes that have no ranges yet; what the flags say is of one family.
-pub(crate) fn with_a_cluster_cidr(world: &mut World) -> Result<()> {
-    world.without_release()?;
-    world.with_proxies()?;
-    world.forget_pod_cidrs()?;
-    let before = Footprint::of(&world.lab)?;
-    let same = |text: String| text;
-    let crds = file(world, "kubenet-crds.yaml", same)?;
-    let install = file(world, "kubenet-clustercidr.yaml", same)?;
-    let kubectl = |arguments: &[&str]| world.lab.control_plane.api.kubectl(arguments);
-    kubectl(&["apply", "-f", &crds])?;
-    kubectl(&["wait", "--for=condition=Established", "-f", &crds])?;
-    there_and_back(world, &install)?;
-    let cidrs = "jsonpath={range .items[*]}{.spec.podCIDRs}{end}";
-    let cidrs = kubectl(&["get", "nodes", "-o", cidrs])?;
-    let given = cidrs.matches("/24").count() + cidrs.matches("/120").count();
-    ensure!(given == 2 * world.lab.machines.len(), "podCIDRs {cidrs}");
-    kubectl(&["delete", "-f", &crds])?;
-    removal::nothing_is_left(world, &before)
-}
-
 /// The commands of docs/install.md, docs/checks.md and docs/uninstall.md.
 fn there_and_back(world: &World, install: &str) -> Result<()> {
     let same = |text: String| text;

@@ -2,10 +2,9 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use e2e::footprint::Footprint;
 use e2e::helm::NEW;
-use e2e::program::output;
 use e2e::say::say;
 use e2e::wait::eventually;
 use e2e::workload;
@@ -82,28 +81,5 @@ pub(crate) fn beside_living_pods(world: &mut World) -> Result<()> {
         "--all",
         "--cascade=foreground",
     ])?;
-    Ok(())
-}
-
-/// The kubelet of the second machine is stopped: no pod starts or ends there.
-pub(crate) fn beside_a_silent_machine(world: &mut World) -> Result<()> {
-    world.without_release()?;
-    world.put("install", NEW, &["uninstall.timeout=10"])?;
-    world.lab.wait_for_nodes()?;
-    let [first, second] = &*world.lab.machines else { bail!("not two machines") };
-    let kubelet = |signal: &str| {
-        let mut pkill = second.place.command("pkill");
-        output(pkill.args([signal, "--exact", "kubelet"])).map(drop)
-    };
-    kubelet("--signal=STOP")?;
-    let start = Instant::now();
-    let said = world.helm(&["uninstall", RELEASE, "--wait", "--timeout=2m"]);
-    let took = start.elapsed();
-    kubelet("--signal=CONT")?;
-    let said = said?;
-    let clean = format!("{}: nothing of kubenet is left", first.name());
-    let silent = format!("{}: is silent, and was not cleaned up", second.name());
-    ensure!(said.contains(&clean) && said.contains(&silent), "{said}");
-    ensure!((10..60).contains(&took.as_secs()), "helm uninstall took {took:?}: {said}");
     Ok(())
 }
