@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use e2e::artifacts::source;
 use e2e::footprint::Footprint;
 use e2e::helm::{NAMESPACE, NEW, REPOSITORY};
