@@ -2,18 +2,15 @@
 # down.sh: removes the cluster, ends dockerd and takes back what it left on the machine. PURGE=1 also empties the work folder.
 set -uo pipefail
 . "$(dirname "$0")/settings.sh"
+. "$here/docker.sh"
 if [ -n "${USE_DOCKER:-}" ]; then kind delete cluster --name "$NAME"; exit; fi
 
-daemon() {
-  local pid; pid=$(cat "$W/docker.pid" 2>/dev/null)
-  if [ -z "$pid" ] || ! kill -0 "$pid" 2>/dev/null; then return; fi
+if docker version >/dev/null 2>&1; then
   kind delete cluster --quiet --name "$NAME"
+  docker rm -f kubenet-outside >/dev/null 2>&1
   docker network rm kind >/dev/null 2>&1
-  kill "$pid"
-  for _ in $(seq 60); do kill -0 "$pid" 2>/dev/null || break; sleep 0.5; done
-}
-
-daemon
+fi
+docker_daemon_ends
 find /sys/fs/cgroup/*/docker -depth -type d -exec rmdir {} \; 2>/dev/null
 [ ! -e "$W/sysctl.saved" ] || { sysctl -q -p "$W/sysctl.saved"; rm -f "$W/sysctl.saved"; }
 if [ -e "$W/made-folders" ]; then

@@ -4,6 +4,7 @@
 # README.md says what changes outside of it; down.sh takes that back.
 set -euo pipefail
 . "$(dirname "$0")/settings.sh"
+. "$here/docker.sh"
 KIND_VERSION=${KIND_VERSION:-v0.33.0} SUITE=${SUITE:-trixie}
 mirror=$(grep -rhoE "https?://[^ ]+/debian$" /etc/apt/ --include=\*sources\* 2>/dev/null | grep -v snapshot | head -1 || true)
 MIRROR=${MIRROR:-${mirror:-http://deb.debian.org/debian}}
@@ -76,20 +77,6 @@ base() {
     { systemctl enable kubelet.service containerd.service undo-mount-hacks.service; systemctl mask systemd-binfmt.service; } 2>/dev/null
     ctr oci spec | jq ".hooks.createContainer += [{path: \"/kind/bin/mount-product-files.sh\"}] | del(.process.rlimits)" >/etc/containerd/cri-base.json'
   touch base.done
-}
-
-# Its bridges, rules and sysctls of the network are in a namespace that ends with it.
-docker_daemon() {
-  ! docker version >/dev/null 2>&1 || return 0
-  rm -f docker.pid
-  # What the kubelets and the nodes' systemd change outside of any namespace, for down.sh.
-  for folder in /lib/modules /opt/containerd /run/containerd /run/docker; do [ -e $folder ] || echo $folder; done >made-folders
-  for key in vm.overcommit_memory kernel.panic kernel.panic_on_oops fs.file-max fs.nr_open; do echo "$key = $(sysctl -n $key)"; done >sysctl.saved
-  setsid nohup unshare --net --mount --propagation private sh -c 'ip link set lo up; exec "$@"' - \
-    dockerd --data-root "$W/docker" --exec-root "$W/exec" --pidfile "$W/docker.pid" -H "$DOCKER_HOST" --bridge none \
-    --add-runtime "caps=$here/runc-caps" --default-runtime caps >dockerd.log 2>&1 </dev/null &
-  for _ in $(seq 60); do docker version >/dev/null 2>&1 && return 0; sleep 0.5; done
-  tail -5 dockerd.log >&2; return 1
 }
 
 # Published ports, the API server's among them, are in dockerd's namespace.

@@ -13,8 +13,8 @@ use crate::say::say;
 use crate::traces::{Logs, Traces};
 use crate::{chain, helm, host, lab, reference};
 
-/// The test programs that need an API server, or a whole lab.
-const LABS: [&str; 4] = ["agent", "controller", "deployment", "scenarios"];
+/// The test programs that need an API server, or a whole lab; `kind` is run by hand.
+const LABS: [&str; 5] = ["agent", "controller", "deployment", "kind", "scenarios"];
 
 /// What all of it may take once everything is built, and on a new machine.
 const WARM: Duration = Duration::from_mins(20);
@@ -258,6 +258,13 @@ mod tests {
             test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n\
             test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out\n";
         assert_eq!(counted(text), Tally { passed: 6, failed: 2 });
+    }
+
+    #[test]
+    fn all_stages_together_may_take_no_more_than_all_of_it() {
+        let stages = stages(&Workspace::read().unwrap());
+        let budgets = stages.iter().map(|stage| Duration::from_secs(stage.budget));
+        assert!(budgets.sum::<Duration>() + PROGRAMS_BUDGET < COLD);
     }
 
     #[test]
