@@ -55,7 +55,8 @@ pub fn answer(plugin: Plugin, environment: &Environment, stdin: &[u8]) -> Answer
         Ok(result) => Answer::Done(result.map(|result| result.to_string())),
         Err(error) => {
             let version = version.unwrap_or(Version::NEWEST);
-            let answer = spec::failed(version, error.code(), &error.to_string(), &causes(&error));
+            let details = details(&error, environment.trace());
+            let answer = spec::failed(version, error.code(), &error.to_string(), &details);
             Answer::Failed(answer.to_string())
         }
     }
@@ -102,9 +103,35 @@ fn kubenet(request: Request, version: Version) -> Result<Option<Value>, Error> {
     .map(|()| None)
 }
 
-/// What led to an error, outermost first.
-fn causes(error: &Error) -> String {
+/// What led to an error, outermost first, and the trace in which a runtime finds the whole request.
+fn details(error: &Error, trace: Option<&str>) -> String {
     let first = std::error::Error::source(error);
     let chain = std::iter::successors(first, |cause| cause.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let causes = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    let trace = trace.map(|id| format!("trace {id}")).unwrap_or_default();
+    let said = [causes, trace].into_iter().filter(|text| !text.is_empty());
+    said.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_trace_of_the_runtimes_request() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let details = |parent: Option<String>| {
+            let environment = Environment {
+                command: Some("STATUS".into()),
+                trace_parent: parent.map(Into::into),
+                ..Environment::default()
+            };
+            let Answer::Failed(text) = answer(Plugin::Kubenet, &environment, b"{}") else {
+                panic!("{{}} is no configuration");
+            };
+            serde_json::from_str::<Value>(&text).unwrap()["details"].clone()
+        };
+        assert_eq!(details(Some(format!("00-{id}-00f067aa0ba902b7-01"))), format!("trace {id}"));
+        assert_eq!([details(Some(id.to_owned())), details(None)], [Value::Null, Value::Null]);
+    }
 }

@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         netns: std::env::var_os("CNI_NETNS"),
         ifname: std::env::var_os("CNI_IFNAME"),
         args: std::env::var_os("CNI_ARGS"),
+        trace_parent: std::env::var_os("TRACEPARENT"),
     };
     if environment.command.as_ref().is_none_or(|command| command.is_empty()) {
         eprintln!("{}", cni::about(&name));

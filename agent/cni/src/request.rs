@@ -19,6 +19,7 @@ mod asked;
 mod bandwidth;
 mod config;
 mod dns;
+mod trace;
 
 pub(crate) use args::Args;
 pub(crate) use bandwidth::Rates;
@@ -38,9 +39,16 @@ pub struct Environment {
     pub ifname: Option<OsString>,
     /// `CNI_ARGS`
     pub args: Option<OsString>,
+    /// `TRACEPARENT`, which libcni hands on to plugins
+    pub trace_parent: Option<OsString>,
 }
 
 impl Environment {
+    /// Of which trace of the runtime's this request is a part, where it says so.
+    pub(crate) fn trace(&self) -> Option<&str> {
+        trace::id(self.trace_parent.as_ref()?)
+    }
+
     /// Whose container it is; empty names where the runtime does not say.
     pub(crate) fn pod(&self) -> Pod {
         Args::parse(&text(self.args.as_ref()), &mut Vec::new()).pod.unwrap_or_default()

@@ -175,7 +175,7 @@ impl Lab {
             container_id: Some(id.into()),
             netns: pod.map(path),
             ifname: Some("eth0".into()),
-            args: None,
+            ..Environment::default()
         };
         let stdin = conf.to_string();
         self.inside(|| cni::answer(Plugin::Kubenet, &environment, stdin.as_bytes()))

@@ -46,12 +46,15 @@ fn environment() -> impl Strategy<Value = Environment> {
     let verb = prop_oneof![4 => verb.prop_map(|verb| Some(verb.into())), 1 => variable("VERSION")];
     let args = variable("IgnoreUnknown=1;K8S_POD_NAMESPACE=a;K8S_POD_NAME=b;IP=10.244.1.9");
     let names = (variable("c1"), variable("/run/netns/x"), variable("eth0"));
-    (verb, names, args).prop_map(|(command, (container_id, netns, ifname), args)| Environment {
+    let trace = variable("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    let all = (verb, names, args, trace);
+    all.prop_map(|(command, (container_id, netns, ifname), args, trace_parent)| Environment {
         command,
         container_id,
         netns,
         ifname,
         args,
+        trace_parent,
     })
 }
 
@@ -61,6 +64,7 @@ proptest! {
         environment in environment(),
         stdin in bytes(CONF),
     ) {
+        prop_assert!(environment.trace().is_none_or(|id| id.len() == 32));
         let parsed = decode(&stdin, 1 << 20).and_then(|conf| {
             let call = Call::parse(&environment)?;
             call.check_version(version(&conf)?)?;

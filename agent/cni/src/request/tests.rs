@@ -11,7 +11,7 @@ fn environment(command: &str, container_id: &str, netns: &str, ifname: &str) -> 
         container_id: variable(container_id),
         netns: variable(netns),
         ifname: variable(ifname),
-        args: None,
+        ..Environment::default()
     }
 }
 
