@@ -3,11 +3,12 @@
 use anyhow::{Result, ensure};
 use e2e::network;
 use e2e::solo::{self, Solo};
+use e2e::wait::eventually;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::json;
 
-use crate::within_a_second;
+use crate::{PATIENCE, within_a_second};
 
 /// One that comes and goes again; its second range is among the pods' own.
 const NAME: &str = "more";
@@ -15,10 +16,12 @@ const NAME: &str = "more";
 const RANGES: [&str; 2] = ["10.100.0.0/16", "fd00:10:244:60::/64"];
 
 pub(crate) fn service_cidr(solo: &mut Solo) -> Result<()> {
-    let table = solo.table()?;
-    // The API server has made one of its flag.
-    let made = network::SERVICE_CIDRS.split(',').all(|range| table.contains(range));
-    ensure!(made, "the Services' ranges are masqueraded: {table}");
+    // The API server makes one of its flag, some time after its start.
+    eventually("what goes to Services is not masqueraded", PATIENCE, || {
+        let table = solo.table()?;
+        let made = network::SERVICE_CIDRS.split(',').all(|range| table.contains(range));
+        Ok(made.then_some(()))
+    })?;
     let of_pods = "fd00:10:244:60::/64";
     solo.api.observer.create_nodes(vec![solo::peer(60, &["10.244.60.0/24", of_pods])])?;
     within_a_second("a peer has its routes", || solo.route(of_pods))?;
