@@ -156,11 +156,23 @@ impl Machine {
     }
 
     /// Starts kube-proxy.
-    pub fn start_proxy(&self) -> Result<()> {
+    pub fn start_proxy(&self) -> Result<Process> {
         let config = proxy_config(&self.proxy_kubeconfig, self.name());
         let config = self.file("kube-proxy.yaml", &config)?;
         let mut proxy = self.place.command(&self.proxy);
-        self.place.start("kube-proxy", proxy.arg("--config").arg(config)).map(drop)
+        self.place.start("kube-proxy", proxy.arg("--config").arg(config))
+    }
+
+    /// Lets nothing out of the machine's own network; its programs go on.
+    pub fn fall_silent(&self) -> Result<()> {
+        let chain = "{ type filter hook output priority 0; policy drop; oif lo accept; }";
+        let table = format!("table inet silent {{ chain output {chain}; }}");
+        self.place.output(&["nft", &table]).map(drop)
+    }
+
+    /// The end of that.
+    pub fn speak_again(&self) -> Result<()> {
+        self.place.output(&["nft", "delete table inet silent"]).map(drop)
     }
 
     /// The command line of an agent in `place`, as a systemd unit would have it.

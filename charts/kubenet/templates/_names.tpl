@@ -60,3 +60,14 @@ app.kubernetes.io/component: {{ .component }}
 - {name: metrics, containerPort: {{ .port }}}
 {{- end }}
 {{- end }}
+
+{{/* Where what needs no network of pods may run: also on a machine that has none yet. */}}
+{{- define "kubenet.controller.tolerations" -}}
+- {key: node.kubernetes.io/not-ready, operator: Exists}
+- {key: node.kubernetes.io/network-unavailable, operator: Exists}
+- {key: node.cloudprovider.kubernetes.io/uninitialized, operator: Exists}
+- {key: node-role.kubernetes.io/control-plane, operator: Exists}
+{{- with .Values.controller.tolerations }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}

@@ -80,3 +80,22 @@ fn a_cleanup_goes_to_every_machine_as_an_agent_does_and_is_no_agents_pod() {
     let stays = containers.map(|container| container["args"].to_string().contains("--stay"));
     assert_eq!(stays, [false, true]);
 }
+
+/// It would wait there for a kubelet that does not answer, and helm for it.
+#[test]
+fn the_job_that_waits_is_on_no_machine_that_says_nothing() {
+    let objects = objects(&["controller.tolerations[0].key=special"]);
+    let tolerations = |kind, name| {
+        let spec = &object(&objects, kind, name)["spec"]["template"]["spec"];
+        spec["tolerations"].as_array().unwrap().clone()
+    };
+    let mut expected = tolerations("Deployment", "controller");
+    expected.push(json!({"key": "node.kubernetes.io/unschedulable", "operator": "Exists"}));
+    expected.push(json!({
+        "key": "node.kubernetes.io/unreachable",
+        "operator": "Exists",
+        "effect": "NoExecute",
+        "tolerationSeconds": 0,
+    }));
+    assert_eq!(tolerations("Job", "cleanup"), expected);
+}

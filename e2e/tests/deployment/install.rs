@@ -14,7 +14,7 @@ pub(crate) fn alone(world: &mut World) -> Result<()> {
     let ready = observer.look(|cluster| {
         cluster.nodes.values().filter(|node| node.at(api::READY).is_some()).count()
     });
-    ensure!(!world.has_proxies && ready == 0, "{ready} Nodes were Ready before");
+    ensure!(world.proxies.is_empty() && ready == 0, "{ready} Nodes were Ready before");
     let start = std::time::Instant::now();
     world.put("install", NEW, &[])?;
     let waited = start.elapsed();

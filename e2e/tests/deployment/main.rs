@@ -27,8 +27,11 @@ use e2e::claims::{self, Claim};
 use e2e::footprint::{self, Footprint};
 use e2e::helm::{self, Helm, REPOSITORY};
 use e2e::lab::Lab;
+use e2e::machine::Machine;
+use e2e::place::Process;
 use e2e::runtime::Containerd;
 use e2e::traces::Traces;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 /// What all claims call their release.
@@ -47,7 +50,8 @@ struct World {
     image: PathBuf,
     /// The lab before anything was installed.
     clean: Footprint,
-    has_proxies: bool,
+    /// One kube-proxy on each machine, once Services are wanted.
+    proxies: Vec<Process>,
 }
 
 const CLAIMS: &[Claim<World>] = &[
@@ -57,10 +61,18 @@ const CLAIMS: &[Claim<World>] = &[
     ("uninstalling_leaves_nothing_on_machines_and_in_the_api", removal::without_a_trace),
     ("helm_test_passes", install::helm_test),
     (
+        "uninstalling_names_a_machine_that_says_nothing_and_goes_on",
+        removal::beside_a_silent_machine,
+    ),
+    (
         "uninstalling_keeps_what_living_pods_need_and_names_them_unless_it_is_forced",
         removal::beside_living_pods,
     ),
     ("kubectl_apply_installs_checks_and_removes", manifests::applied),
+    (
+        "kubectl_apply_with_a_cluster_cidr_installs_checks_and_removes",
+        manifests::with_a_cluster_cidr,
+    ),
     ("static_pods_install_and_remove_without_an_api_server", static_pod::there_and_back),
     ("an_upgrade_and_the_way_back_lose_no_connection_and_no_datagram", upgrade::there_and_back),
 ];
@@ -89,7 +101,7 @@ impl World {
                 .then_some(())
         })?;
         let clean = Footprint::of(&lab)?;
-        Ok(Self { lab, helm, image, clean, has_proxies: false })
+        Ok(Self { lab, helm, image, clean, proxies: Vec::new() })
     }
 
     fn helm(&self, arguments: &[&str]) -> Result<String> {
@@ -140,11 +152,26 @@ impl World {
 
     /// Services work from now on.
     fn with_proxies(&mut self) -> Result<()> {
-        if !self.has_proxies {
-            self.lab.machines.iter().try_for_each(e2e::machine::Machine::start_proxy)?;
-            self.has_proxies = true;
+        if self.proxies.is_empty() {
+            let proxies = self.lab.machines.iter().map(Machine::start_proxy);
+            self.proxies = proxies.collect::<Result<_>>()?;
         }
         Ok(())
+    }
+
+    /// Makes all Nodes anew, without podCIDRs. Their kubelets go on; kube-proxy, which ends when its
+    /// Node's podCIDRs change, is started again.
+    fn forget_pod_cidrs(&mut self) -> Result<()> {
+        for mut proxy in self.proxies.drain(..) {
+            if proxy.is_running() {
+                proxy.end(Signal::SIGTERM)?;
+            }
+        }
+        for machine in &self.lab.machines {
+            let node = self.delete_node(machine.name())?;
+            self.lab.control_plane.api.apply(&node)?;
+        }
+        self.with_proxies()
     }
 
     /// Deletes a Node; returns it as its kubelet, which registers only when it starts, would make it.

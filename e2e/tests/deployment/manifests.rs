@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use e2e::artifacts::source;
 use e2e::footprint::Footprint;
 use e2e::helm::{NAMESPACE, NEW, REPOSITORY};
@@ -35,6 +35,28 @@ pub(crate) fn applied(world: &mut World) -> Result<()> {
     let before = Footprint::of(&world.lab)?;
     there_and_back(world, &install)?;
     removal::nothing_is_left(world, &before)
+}
+
+/// On Nodes that have no ranges yet; those of the flags are of one family.
+pub(crate) fn with_a_cluster_cidr(world: &mut World) -> Result<()> {
+    world.without_release()?;
+    world.forget_pod_cidrs()?;
+    let same = |text: String| text;
+    let crds = file(world, "kubenet-crds.yaml", same)?;
+    let install = file(world, "kubenet-clustercidr.yaml", same)?;
+    let before = Footprint::of(&world.lab)?;
+    let kubectl = |arguments: &[&str]| world.lab.control_plane.api.kubectl(arguments);
+    kubectl(&["apply", "-f", &crds])?;
+    kubectl(&["wait", "--for=condition=Established", "-f", &crds])?;
+    there_and_back(world, &install)?;
+    let cidrs = "jsonpath={range .items[*]}{.spec.podCIDRs}{end}";
+    let cidrs = kubectl(&["get", "nodes", "-o", cidrs])?;
+    let given = cidrs.matches("/24").count() + cidrs.matches("/120").count();
+    ensure!(given == 2 * world.lab.machines.len(), "podCIDRs {cidrs}");
+    kubectl(&["delete", "-f", &crds])?;
+    removal::nothing_is_left(world, &before)?;
+    // The next claim's come from its flags.
+    world.forget_pod_cidrs()
 }
 
 /// The commands of docs/install.md, docs/checks.md and docs/uninstall.md.

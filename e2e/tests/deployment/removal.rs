@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use e2e::footprint::Footprint;
 use e2e::helm::NEW;
 use e2e::say::say;
 use e2e::wait::eventually;
 use e2e::workload;
 
-use crate::{PATIENCE, RELEASE, World};
+use crate::{PART_OF, PATIENCE, RELEASE, World};
 
 /// A pool, which gets our finalizer.
 const POOL: &str = "apiVersion: networking.x-k8s.io/v1
@@ -52,6 +52,32 @@ pub(crate) fn nothing_is_left(world: &World, before: &Footprint) -> Result<()> {
         Ok(difference.is_empty().then_some(()))
     });
     same.map_err(|error| error.context(difference.join("\n")))
+}
+
+/// Nothing comes from the second machine; when it is heard of again, another installation takes away
+/// what the first one left there.
+pub(crate) fn beside_a_silent_machine(world: &mut World) -> Result<()> {
+    world.without_release()?;
+    world.put("install", NEW, &["uninstall.timeout=10"])?;
+    world.lab.wait_for_nodes()?;
+    let [first, second] = &*world.lab.machines else { bail!("not two machines") };
+    let api = &world.lab.control_plane.api;
+    let node = format!("node/{}", second.name());
+    second.fall_silent()?;
+    let known = api.kubectl(&["wait", "--for=condition=Ready=Unknown", &node, "--timeout=90s"]);
+    let said = known.and_then(|_| world.helm(&["uninstall", RELEASE, "--wait", "--timeout=1m"]));
+    second.speak_again()?;
+    let said = said.map_err(|error| error.context(world.trouble()))?;
+    let clean = format!("{}: nothing of kubenet is left", first.name());
+    let silent = format!("{}: is silent, and was not cleaned up", second.name());
+    ensure!(said.contains(&clean) && said.contains(&silent), "{said}");
+    eventually("the pods of the silent machine are gone", PATIENCE, || {
+        let pods = api.kubectl(&["get", "pods", "-A", "-o", "name", "--selector", PART_OF])?;
+        Ok(pods.is_empty().then_some(()))
+    })?;
+    world.put("install", NEW, &[])?;
+    world.helm(&["uninstall", RELEASE, "--wait", "--timeout=1m"])?;
+    nothing_is_left(world, &world.clean)
 }
 
 /// Two pods on each machine: first they keep cbr0; another installation, for which they are nothing
