@@ -26,9 +26,6 @@ const ROUNDS: (&str, u16) = ("BENCH_ROUNDS", 50);
 /// Which cases are measured: those whose names have the text of this variable, or all.
 const CHOSEN: &str = "BENCH_CASE";
 
-/// How many times faster an ADD must be than the reference's, on however busy a machine.
-const LEAST: f64 = 4.0;
-
 const REFERENCE: [&str; 4] = ["main/bridge", "ipam/host-local", "meta/portmap", "meta/bandwidth"];
 
 /// Addresses for many pods: with the 30 s for which each rests, thousands are in use.
@@ -98,9 +95,6 @@ pub fn inside(programs: &Programs) -> Result<()> {
     let size = fs::metadata(Path::new(names::CNI_BIN_DIR).join(names::PLUGIN))?.len();
     say("\nTargets");
     targets(all.each_ref().map(Option::as_ref), size).iter().for_each(say);
-    for results in all.iter().flatten() {
-        ensure!(results.faster() >= LEAST, "ADD is too slow");
-    }
     Ok(())
 }
 
