@@ -88,6 +88,7 @@ impl Host {
             netns: Some(path.into()),
             ifname: Some("eth0".into()),
             args: Some(said.args.into()),
+            trace_parent: None,
         };
         let stdin = conf.to_string();
         let call = || cni::answer(Plugin::Kubenet, &environment, stdin.as_bytes());
