@@ -1,7 +1,6 @@
 //! Each thing that somebody can break, twenty times on a real kernel: it is put right, or named where
-//! it is not ours to put right, within a second.
+//! it is not ours to put right, each time because somebody told the loop, and mostly within a second.
 
-use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,10 +17,8 @@ use crate::testing::lab::{Pod, index};
 
 const TIMES: usize = 20;
 
+/// For the median: on a machine that others share, one time may be anything up to [`DEADLINE`].
 const LIMIT: Duration = Duration::from_secs(1);
-
-/// A busy machine, on which so many looks like the loop's own take longer, has their time.
-const LOOKS: u32 = 16;
 
 /// What the agent keeps right, without what the kernel numbers anew.
 fn state(observed: &Observed) -> String {
@@ -61,7 +58,7 @@ fn beside_the_loop(lab: &Lab, scenario: impl AsyncFnOnce(&mut Machine, &Seen) + 
         nodes.send_replace(Some(Arc::new(lab.nodes.clone())));
         until(&mut verdicts, Ok(())).await;
         let mut machine = Machine::open(lab.paths()).unwrap();
-        scenario(&mut machine, &Seen { verdicts, registry, took: Cell::default() }).await;
+        scenario(&mut machine, &Seen { verdicts, registry }).await;
     });
     metrics_of(&seen)
 }
@@ -70,9 +67,11 @@ fn beside_the_loop(lab: &Lab, scenario: impl AsyncFnOnce(&mut Machine, &Seen) + 
 struct Seen {
     verdicts: watch::Receiver<Option<Verdict>>,
     registry: Arc<Registry>,
-    /// How long the last look of the test's own took.
-    took: Cell<Duration>,
 }
+
+/// How long the same thing took, again and again.
+#[derive(Default)]
+struct Times(Vec<Duration>);
 
 impl Seen {
     fn repairs(&self, kind: &str) -> usize {
@@ -83,14 +82,6 @@ impl Seen {
         self.count("kubenet_agent_sync_duration_seconds_count ")
     }
 
-    /// Looks at the machine as the loop does.
-    fn look(&self, machine: &mut Machine) -> String {
-        let start = Instant::now();
-        let observed = machine.observe(&Mode::KUBENET).unwrap();
-        self.took.set(start.elapsed());
-        state(&observed)
-    }
-
     /// Asks every millisecond until `there`, and returns how long that took.
     async fn in_time(&self, what: &str, mut there: impl FnMut() -> bool) -> Duration {
         let start = Instant::now();
@@ -98,18 +89,30 @@ impl Seen {
             assert!(start.elapsed() < DEADLINE, "{what}");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let (took, look) = (start.elapsed(), self.took.get());
-        assert!(
-            took <= LIMIT.max(LOOKS * look),
-            "{what}: after {took:?}, where a look takes {look:?}"
-        );
-        took
+        start.elapsed()
     }
 
     fn count(&self, line: &str) -> usize {
         let text = metrics_of(&self.registry);
         text.lines().find_map(|l| l.strip_prefix(line)).map_or(0, |count| count.parse().unwrap())
     }
+}
+
+impl Times {
+    #[track_caller]
+    fn check(mut self, what: &str) {
+        self.0.sort();
+        let rank = |percent: usize| self.0[(self.0.len() * percent).div_ceil(100) - 1];
+        let (p50, p99, most) = (rank(50), rank(99), rank(100));
+        let text = format!("{} times, p50 {p50:.1?}, p99 {p99:.1?}, most {most:.1?}", self.0.len());
+        println!("{what}: {text}");
+        assert!(p50 <= LIMIT, "{what}: {text}");
+    }
+}
+
+/// Looks at the machine as the loop does.
+fn look(machine: &mut Machine) -> String {
+    state(&machine.observe(&Mode::KUBENET).unwrap())
 }
 
 fn metrics_of(registry: &Registry) -> String {
@@ -125,31 +128,28 @@ fn metrics_of(registry: &Registry) -> String {
 #[track_caller]
 fn check(what: &str, kind: &str, break_it: impl Fn(&mut Netlink, &Path) + Send + Sync) {
     let wanted = std::env::var("REPAIRS").map_or(TIMES, |text| text.parse().unwrap());
-    let mut times = Vec::new();
-    while times.len() < wanted {
+    let mut times = Times::default();
+    while times.0.len() < wanted {
         twenty_times(what, kind, &break_it, &mut times);
     }
-    times.sort();
-    let rank = |percent: usize| times[(times.len() * percent).div_ceil(100) - 1];
-    let (p50, p99, most) = (rank(50), rank(99), rank(100));
-    println!("{what}: {} times, p50 {p50:.1?}, p99 {p99:.1?}, most {most:.1?}", times.len());
+    times.check(what);
 }
 
 fn twenty_times(
     what: &str,
     kind: &str,
     break_it: &(impl Fn(&mut Netlink, &Path) + Send + Sync),
-    times: &mut Vec<Duration>,
+    times: &mut Times,
 ) {
     let lab = Lab::new();
     let files = lab.path("");
     beside_the_loop(&lab, async |machine, seen| {
         let _pod = Pod::attach(machine, "c1@eth0", "10.244.1.5");
-        let before = seen.look(machine);
+        let before = look(machine);
         for number in 1..=TIMES {
             let rounds = seen.rounds();
             break_it(&mut machine.netlink, &files);
-            times.push(seen.in_time(what, || seen.look(machine) == before).await);
+            times.0.push(seen.in_time(what, || look(machine) == before).await);
             // The machine is at peace again, and the loop asleep.
             seen.in_time("it is not counted", || seen.repairs(kind) >= number).await;
             seen.in_time("it is not looked at again", || seen.rounds() >= rounds + 2).await;
@@ -227,9 +227,8 @@ fn ports_are_repaired() {
         check(flag, "port", move |_, _| {
             let set = ["link", "set", "dev", &Pod::host_link("c1@eth0")];
             let arguments = set.into_iter().chain(flag.split(' ')).collect::<Vec<_>>();
-            Call { program: Path::new("bridge"), arguments: &arguments, input: "", timeout: LIMIT }
-                .run()
-                .unwrap();
+            let (program, timeout) = (Path::new("bridge"), DEADLINE);
+            Call { program, arguments: &arguments, input: "", timeout }.run().unwrap();
         });
     }
 }
@@ -306,34 +305,38 @@ fn files_are_repaired() {
 fn a_config_that_comes_before_ours_is_named_and_pods_are_kept_away() {
     let lab = Lab::new();
     let other = lab.path("conf/05-other.conflist");
-    beside_the_loop(&lab, async |machine, seen| {
+    beside_the_loop(&lab, async |_, seen| {
         let is = |expected: &Verdict| seen.verdicts.borrow().as_ref() == Some(expected);
         let shadowed = Err(Unready::Shadowed("05-other.conflist".to_owned()));
+        let (mut named, mut forgotten) = (Times::default(), Times::default());
         for _ in 0..TIMES {
-            seen.look(machine);
             fs::write(&other, r#"{"name": "other", "plugins": [{"type": "bridge"}]}"#).unwrap();
-            seen.in_time("it is not named", || is(&shadowed)).await;
+            named.0.push(seen.in_time("it is not named", || is(&shadowed)).await);
             fs::remove_file(&other).unwrap();
-            seen.in_time("pods are kept away", || is(&Ok(()))).await;
+            forgotten.0.push(seen.in_time("pods are kept away", || is(&Ok(()))).await);
         }
+        named.check("conflist of others");
+        forgotten.check("conflist of others gone");
     });
 }
 
 #[test]
 fn a_forward_policy_of_others_that_drops_is_named() {
     let lab = Lab::new();
-    beside_the_loop(&lab, async |machine, seen| {
+    beside_the_loop(&lab, async |_, seen| {
         let complaints = |count: usize| {
             metrics_of(&seen.registry).contains(&format!("\nkubenet_agent_complaints {count}\n"))
         };
+        let (mut named, mut forgotten) = (Times::default(), Times::default());
         for _ in 0..TIMES {
-            seen.look(machine);
             let chain = "{ type filter hook forward priority 0; policy drop; }";
             nft::apply(&format!("table ip filter {{ chain FORWARD {chain}; }}")).unwrap();
-            seen.in_time("it is not named", || complaints(2)).await;
+            named.0.push(seen.in_time("it is not named", || complaints(2)).await);
             nft::apply("delete table ip filter").unwrap();
-            seen.in_time("it is still named", || complaints(1)).await;
+            forgotten.0.push(seen.in_time("it is still named", || complaints(1)).await);
         }
+        named.check("FORWARD policy of others");
+        forgotten.check("FORWARD policy of others gone");
     });
 }
 
@@ -356,9 +359,9 @@ fn who_never_gives_up_is_answered_ever_more_slowly() {
         while !is_quarrel() {
             undo().await;
         }
-        // A machine that has time for less forgives some.
+        // What the other tests here do is none yet.
         let repairs = seen.repairs("sysctl");
-        assert!(repairs > 30, "a quarrel after {repairs} repairs");
+        assert!(repairs > TIMES, "a quarrel after {repairs} repairs");
         let start = Instant::now();
         for _ in 0..6 {
             undo().await;
