@@ -43,20 +43,18 @@ impl Programs {
         let is_ours = |name: &str| name != names::LOOPBACK_PLUGIN;
         let ours = wanted.iter().filter(|name| is_ours(name)).map(|name| paths.bin.join(name));
         let ours = ours.collect::<Vec<_>>();
-        let installed = |name| {
+        let mut installed = |name| {
             let path = paths.bin.join(name);
+            let equals = |ours: &PathBuf| matches!(same_content(&path, ours), Ok(Some(true)));
             match self.is_same(&path, &paths.plugin).unwrap_or(None) {
                 None => Installed::Missing,
                 Some(true) => Installed::Current,
                 Some(false) if is_ours(name) => Installed::Outdated,
                 // That of an earlier version of ours.
-                Some(false) if ours.iter().any(|o| same_content(&path, o).is_ok_and(is_true)) => {
-                    Installed::Outdated
-                }
+                Some(false) if ours.iter().any(equals) => Installed::Outdated,
                 Some(false) => Installed::Foreign,
             }
         };
-        let mut installed = installed;
         wanted.iter().map(|&name| (name, installed(name))).collect()
     }
 
@@ -80,10 +78,6 @@ impl Programs {
         }
         Ok(same)
     }
-}
-
-fn is_true(same: Option<bool>) -> bool {
-    same == Some(true)
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {
