@@ -35,10 +35,13 @@ const PEACE: Duration = Duration::from_millis(300);
 /// Less than make a quarrel, in which that is more.
 const NEWS: usize = 20;
 
+/// What the loop says of each of its rounds.
+type Verdicts = watch::Receiver<Option<Verdict>>;
+
 /// Runs the loop inside the lab beside `scenario`, which is given the Nodes' sender and the verdicts.
 fn with_loop<F: Future<Output = ()>>(
     lab: &Lab,
-    scenario: impl FnOnce(watch::Sender<Latest>, watch::Receiver<Option<Verdict>>) -> F + Send,
+    scenario: impl FnOnce(watch::Sender<Latest>, Verdicts) -> F + Send,
 ) {
     with_reported_loop(lab, Metrics::new(&mut Registry::default()), scenario);
 }
@@ -46,7 +49,7 @@ fn with_loop<F: Future<Output = ()>>(
 fn with_reported_loop<F: Future<Output = ()>>(
     lab: &Lab,
     metrics: Metrics,
-    scenario: impl FnOnce(watch::Sender<Latest>, watch::Receiver<Option<Verdict>>) -> F + Send,
+    scenario: impl FnOnce(watch::Sender<Latest>, Verdicts) -> F + Send,
 ) {
     with_ranges(lab, metrics, |nodes, _, verdicts| scenario(nodes, verdicts));
 }
@@ -55,12 +58,7 @@ fn with_reported_loop<F: Future<Output = ()>>(
 fn with_ranges<F: Future<Output = ()>>(
     lab: &Lab,
     metrics: Metrics,
-    scenario: impl FnOnce(
-        watch::Sender<Latest>,
-        watch::Sender<Ranges>,
-        watch::Receiver<Option<Verdict>>,
-    ) -> F
-    + Send,
+    scenario: impl FnOnce(watch::Sender<Latest>, watch::Sender<Ranges>, Verdicts) -> F + Send,
 ) {
     lab.inside(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -72,11 +70,7 @@ fn with_ranges<F: Future<Output = ()>>(
 async fn beside<F: Future<Output = ()>>(
     lab: &Lab,
     metrics: Metrics,
-    scenario: impl FnOnce(
-        watch::Sender<Latest>,
-        watch::Sender<Ranges>,
-        watch::Receiver<Option<Verdict>>,
-    ) -> F,
+    scenario: impl FnOnce(watch::Sender<Latest>, watch::Sender<Ranges>, Verdicts) -> F,
 ) {
     let (send, nodes) = watch::channel(None);
     let (extend, ranges) = watch::channel(Ranges::default());
@@ -94,7 +88,7 @@ async fn beside<F: Future<Output = ()>>(
     }
 }
 
-async fn until(verdicts: &mut watch::Receiver<Option<Verdict>>, expected: Verdict) {
+async fn until(verdicts: &mut Verdicts, expected: Verdict) {
     let there = verdicts.wait_for(|verdict| verdict.as_ref() == Some(&expected));
     tokio::time::timeout(DEADLINE, there).await.unwrap().unwrap();
 }

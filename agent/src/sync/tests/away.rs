@@ -18,7 +18,7 @@ const SHORTEST_PAUSE: u32 = 30;
 /// beside `scenario`, which is given what the outside sees of it.
 async fn with_agent<F: Future<Output = ()>>(
     lab: &Lab,
-    scenario: impl FnOnce(watch::Receiver<Option<Verdict>>, process::ready::Readiness, Registry) -> F,
+    scenario: impl FnOnce(Verdicts, process::ready::Readiness, Registry) -> F,
 ) {
     let client = Client::try_from(Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
     let mut registry = Registry::default();

@@ -65,7 +65,7 @@ fn beside_the_loop(lab: &Lab, scenario: impl AsyncFnOnce(&mut Machine, &Seen) + 
 
 /// What the loop shows of itself.
 struct Seen {
-    verdicts: watch::Receiver<Option<Verdict>>,
+    verdicts: Verdicts,
     registry: Arc<Registry>,
 }
 

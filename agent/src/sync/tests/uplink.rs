@@ -12,10 +12,7 @@ const OUTAGE: Duration = Duration::from_secs(25);
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// Runs `scenario` beside a loop that has made the machine right.
-fn with_jumping_clock(
-    lab: &Lab,
-    scenario: impl AsyncFnOnce(watch::Receiver<Option<Verdict>>) + Send,
-) {
+fn with_jumping_clock(lab: &Lab, scenario: impl AsyncFnOnce(Verdicts) + Send) {
     lab.inside(|| {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().start_paused(true).build().unwrap();
