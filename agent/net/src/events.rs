@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
 
 use common::names;
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::NetError;
 use crate::attribute::{attribute, text_of};
@@ -16,6 +18,9 @@ use crate::error::During;
 /// linux/rtnetlink.h, `enum rtnetlink_groups`: links, and of each family addresses, routes and the
 /// settings that the kernel tells of (`RTNLGRP_IPV4_NETCONF`).
 const ROUTING: &[u32] = &[1, 5, 7, 9, 11, 24, 25];
+
+/// The same, `RTNLGRP_NEIGH`.
+const NEIGHBOURS: &[u32] = &[3];
 
 /// linux/netfilter/nfnetlink.h, `NFNLGRP_NFTABLES`.
 const NFTABLES: &[u32] = &[7];
@@ -34,6 +39,8 @@ pub enum Event {
     Route,
     /// A setting under `net/ipv4/conf` or `net/ipv6/conf`; of forwarding, also the one of them all.
     Setting,
+    /// A neighbour's MAC address, or the port of a bridge behind which one was seen.
+    Neighbour,
     /// An nft table, set, chain or rule.
     Ruleset,
     /// An element of an nft set: for ours, a host port of a pod.
@@ -43,7 +50,7 @@ pub enum Event {
 }
 
 /// A subscription in the network namespace in which it was opened. Its socket never blocks: wait for
-/// it with poll(2), or with tokio's `AsyncFd` and its `try_io`.
+/// it with [`Events::wait`], or with tokio's `AsyncFd` and its `try_io`.
 #[derive(Debug)]
 pub struct Events {
     connection: Connection,
@@ -54,6 +61,11 @@ impl Events {
     /// Links, and addresses, routes and settings of both families.
     pub fn of_routing() -> Result<Self, NetError> {
         Self::of(NETLINK_ROUTE, ROUTING, routing).during("subscribe to", "links and routes")
+    }
+
+    /// Who is there on links, and behind which ports of bridges.
+    pub fn of_neighbours() -> Result<Self, NetError> {
+        Self::of(NETLINK_ROUTE, NEIGHBOURS, routing).during("subscribe to", "neighbours")
     }
 
     /// The nft ruleset: our tables, and the chains of all.
@@ -98,6 +110,25 @@ impl Events {
         }
         Ok(told)
     }
+
+    /// Waits until something is told, and forgets it; for `limit` at most, and less where a signal comes.
+    pub fn wait(&mut self, limit: Duration) -> Result<(), NetError> {
+        let outcome = self.readable(limit).and_then(|()| self.next().map(drop));
+        match outcome {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            outcome => outcome.during("wait for", "events"),
+        }
+    }
+
+    fn readable(&self, limit: Duration) -> io::Result<()> {
+        // Rounded up, so that nobody spins for the last millisecond.
+        let limit = limit.saturating_add(Duration::from_millis(1));
+        let mut ready = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut ready, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX)) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 /// linux/rtnetlink.h: NEW and DEL of each.
@@ -106,6 +137,7 @@ fn routing(message: &Message<'_>) -> Option<Event> {
         16 | 17 => Some(Event::Link),
         20 | 21 => Some(Event::Address),
         24 | 25 => Some(Event::Route),
+        28 | 29 => Some(Event::Neighbour),
         80 | 81 => Some(Event::Setting),
         _ => None,
     }

@@ -73,6 +73,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::events::Events;
     use crate::link::{Hairpin, LinkChange, VethSpec};
     use crate::shaping::Shaping;
     use crate::testing::{MAC, Machine};
@@ -105,6 +106,7 @@ mod tests {
         for (ip, length) in both.into_iter().zip([24, 64]) {
             pod.netlink.add_address(veth.container, ip, length).unwrap();
         }
+        let mut news = machine.netns.run(Events::of_neighbours).unwrap().unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             machine.netns.run(|| both.map(|ip| seek(ip).unwrap())).unwrap();
@@ -117,8 +119,9 @@ mod tests {
                 assert_eq!(machine.netlink.stations(veth.host).unwrap(), BTreeMap::new());
                 return;
             }
-            assert!(Instant::now() < deadline, "{neighbours:?} {stations:?}");
-            std::thread::yield_now();
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "{neighbours:?} {stations:?}");
+            news.wait(left).unwrap();
         }
     }
 }

@@ -1,8 +1,6 @@
 //! What the kernel really tells, in a namespace of its own.
 
-use std::time::{Duration, Instant};
-
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::time::Instant;
 
 use super::*;
 use crate::link::LinkChange;
