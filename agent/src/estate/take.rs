@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use cni::Heir;
 use common::names;
+use net::events::Events;
 use net::link::{Kind, Link, LinkChange};
 use net::{Mac, NetError};
 use process::telemetry::Chain;
@@ -25,9 +26,6 @@ const PRIVATE: u32 = 0o600;
 
 /// Until a pod that is alive has said that it is.
 const ANSWER: Duration = Duration::from_millis(200);
-
-/// Between two looks for that.
-const GLANCE: Duration = Duration::from_millis(5);
 
 /// Why pods of others could not be seen or taken over.
 #[derive(Debug, thiserror::Error)]
@@ -94,15 +92,20 @@ impl Machine {
         addresses: &[IpAddr],
         owned: &Owned,
     ) -> Result<BTreeMap<IpAddr, Station>, NetError> {
+        if addresses.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         let start = Instant::now();
         let is_new = addresses.iter().any(|address| !owned.held.contains(address));
         let limit = if is_new { ANSWER } else { Duration::ZERO };
+        // Before the first is asked, so that no answer comes unheard.
+        let mut news = Events::of_neighbours()?;
         for &address in addresses {
             if let Err(error) = net::neighbour::seek(address) {
                 debug!(%address, %error, "cannot ask who has it");
             }
         }
-        while !addresses.is_empty() {
+        loop {
             let (known, ports) =
                 (self.netlink.neighbours(bridge.index)?, self.netlink.stations(bridge.index)?);
             let station = |address: &IpAddr| {
@@ -110,13 +113,12 @@ impl Machine {
                 Some((*address, Station { mac, port: *ports.get(&mac)? }))
             };
             let stations = addresses.iter().filter_map(station).collect::<BTreeMap<_, _>>();
-            if stations.len() == addresses.len() || start.elapsed() >= limit {
+            let left = limit.saturating_sub(start.elapsed());
+            if stations.len() == addresses.len() || left.is_zero() {
                 return Ok(stations);
             }
-            #[expect(clippy::disallowed_methods, reason = "of neighbours nobody here is told")]
-            std::thread::sleep(GLANCE);
+            news.wait(left)?;
         }
-        Ok(BTreeMap::new())
     }
 
     /// Pods have learned the bridge's MAC, and it is to stay whichever ports come and go.
