@@ -10,7 +10,8 @@ use netlink_packet_route::link::{
 };
 use nix::errno::Errno;
 
-use super::{AddrGen, BR_STATE_FORWARDING, Hairpin, LinkChange, Master, OPEN, Veth, VethSpec};
+use super::read::{BR_STATE_FORWARDING, OPEN};
+use super::{AddrGen, Hairpin, LinkChange, Master, Veth, VethSpec};
 use crate::connection::Refusal;
 use crate::error::During;
 use crate::netlink::Request;
