@@ -41,6 +41,8 @@ pub(crate) fn link(index: u32, text: &str) -> Link {
         alias: None,
         hairpin: value("master=").map(|_| words.contains(&"hairpin")),
         open: value("master=").map(|_| !words.contains(&"isolated")),
+        spanning_tree: words.contains(&"stp"),
+        vlan_filtering: words.contains(&"vlans"),
         addr_gen: None,
         peer: None,
     }

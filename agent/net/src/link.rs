@@ -38,8 +38,14 @@ pub struct Link {
     /// Whether a bridge port sends frames back where they came from; none for what is no bridge port.
     pub hairpin: Option<bool>,
     /// Whether a bridge port lets frames pass as the kernel makes one: it learns and floods, and is neither
-    /// isolated, locked nor closed (bridge(8)); none for what is no bridge port.
+    /// isolated, locked, closed nor held back by the spanning tree protocol (bridge(8)); none for what is no
+    /// bridge port.
     pub open: Option<bool>,
+    /// Whether a bridge looks for loops by the spanning tree protocol (IEEE 802.1D), in the kernel or by a
+    /// program: then a new port lets nothing pass for half a minute.
+    pub spanning_tree: bool,
+    /// Whether a bridge keeps VLANs apart, so that a port may lack the one that its frames are of.
+    pub vlan_filtering: bool,
     pub addr_gen: Option<AddrGen>,
     /// The other end of a veth pair, or the link below a VLAN.
     pub peer: Option<Peer>,
@@ -125,6 +131,10 @@ pub struct LinkChange {
     pub hairpin: Option<bool>,
     /// Has a bridge port, or what becomes one by this change, let frames pass; see [`Link::open`].
     pub open: bool,
+    /// For a bridge.
+    pub spanning_tree: Option<bool>,
+    /// For a bridge.
+    pub vlan_filtering: Option<bool>,
     /// In force before the link is up, if this change enables it.
     pub addr_gen: Option<AddrGen>,
 }

@@ -26,6 +26,8 @@ pub(crate) const ENABLED: LinkChange = LinkChange {
     alias: None,
     promiscuous: None,
     hairpin: None,
+    spanning_tree: None,
+    vlan_filtering: None,
     addr_gen: None,
     open: false,
 };

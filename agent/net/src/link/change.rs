@@ -5,8 +5,9 @@ use std::os::fd::{AsFd, AsRawFd};
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoData, InfoKind, InfoPortData,
-    InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, Prop,
+    AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoBridgePort,
+    InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage, Prop,
 };
 use nix::errno::Errno;
 
@@ -246,7 +247,20 @@ fn attributes(change: &LinkChange) -> Vec<LinkAttribute> {
     let mac = change.mac.map(|mac| LinkAttribute::Address(mac.0.to_vec()));
     let alias = change.alias.clone().map(LinkAttribute::IfAlias);
     let mtu = change.mtu.map(LinkAttribute::Mtu);
-    [mtu, master, mac, alias].into_iter().flatten().collect()
+    [mtu, master, mac, alias, bridge(change)].into_iter().flatten().collect()
+}
+
+fn bridge(change: &LinkChange) -> Option<LinkAttribute> {
+    let state = |on| if on { BridgeStpState::KernelStp } else { BridgeStpState::Disabled };
+    let spanning_tree = change.spanning_tree.map(|on| InfoBridge::StpState(state(on)));
+    let vlan_filtering = change.vlan_filtering.map(InfoBridge::VlanFiltering);
+    let settings = spanning_tree.into_iter().chain(vlan_filtering).collect::<Vec<_>>();
+    (!settings.is_empty()).then(|| {
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Bridge),
+            LinkInfo::Data(InfoData::Bridge(settings)),
+        ])
+    })
 }
 
 fn addr_gen(mode: AddrGen) -> LinkAttribute {

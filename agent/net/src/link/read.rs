@@ -18,6 +18,9 @@ const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_BR_STP_STATE: u16 = 5;
+const IFLA_BR_VLAN_FILTERING: u16 = 7;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BRPORT_STATE: u16 = 1;
@@ -31,7 +34,6 @@ const IFLA_PROP_LIST: u16 = 52;
 const IFLA_ALT_IFNAME: u16 = 53;
 
 /// `linux/if_bridge.h`.
-const BR_STATE_DISABLED: u8 = 0;
 pub(super) const BR_STATE_FORWARDING: u8 = 3;
 
 /// Flags of a bridge port, as the kernel makes one (`new_nbp` in `net/bridge/br_if.c`): learning, floods of
@@ -84,6 +86,8 @@ impl Link {
             alias: None,
             hairpin: None,
             open: None,
+            spanning_tree: false,
+            vlan_filtering: false,
             addr_gen: None,
             peer: None,
         }
@@ -98,6 +102,13 @@ impl Link {
                 other => Kind::Other(other.to_owned()),
             };
         }
+        let bridge = attribute(info, IFLA_INFO_DATA).filter(|_| self.kind == Kind::Bridge);
+        let is_on = |number| {
+            let value = bridge.and_then(|bridge| attribute(bridge, number));
+            value.is_some_and(|value| value.iter().any(|&byte| byte != 0))
+        };
+        self.spanning_tree = is_on(IFLA_BR_STP_STATE);
+        self.vlan_filtering = is_on(IFLA_BR_VLAN_FILTERING);
         let of_a_bridge =
             attribute(info, IFLA_INFO_SLAVE_KIND).map(text_of) == Some("bridge".into());
         let port = attribute(info, IFLA_INFO_SLAVE_DATA).filter(|_| of_a_bridge);
@@ -108,7 +119,8 @@ impl Link {
 
     /// A port whose link is not running is closed by that.
     fn is_open(&self, port: &[u8]) -> bool {
-        let closed = attribute(port, IFLA_BRPORT_STATE) == Some(&[BR_STATE_DISABLED]);
+        let state = attribute(port, IFLA_BRPORT_STATE);
+        let closed = state.is_some_and(|state| state != [BR_STATE_FORWARDING]);
         let odd = OPEN
             .iter()
             .any(|(number, value)| attribute(port, *number).is_some_and(|flag| flag != [*value]));

@@ -1,10 +1,14 @@
 //! Links, in a namespace of their own; `ip` sees what was made.
 
 use std::io;
+use std::time::{Duration, Instant};
 
+use netlink_packet_core::Emitable;
+use netlink_packet_route::link::{InfoBridge, InfoData, InfoKind, LinkInfo};
 use nix::errno::Errno;
 
 use super::*;
+use crate::connection::Message;
 use crate::testing::{MAC, Machine};
 
 const HOST_MAC: Mac = Mac([0x0a, 0x58, 0x0a, 0, 0, 2]);
@@ -183,6 +187,8 @@ fn one_change_sets_all_that_it_names_and_nothing_else() {
         promiscuous: Some(true),
         hairpin: None,
         open: false,
+        spanning_tree: None,
+        vlan_filtering: None,
         addr_gen: Some(AddrGen::Eui64),
     };
     machine.netlink.set_link(veth.host, &change).unwrap();
@@ -239,6 +245,71 @@ fn a_port_that_somebody_has_closed_is_opened() {
         .netlink
         .set_link(veth.host, &LinkChange { open: true, ..LinkChange::default() })
         .unwrap();
+}
+
+#[test]
+fn a_bridge_is_told_whether_to_look_for_loops() {
+    let (mut machine, bridge, _) = machine_and_pod();
+    let spanning_tree = |on| LinkChange { spanning_tree: Some(on), ..LinkChange::default() };
+    for on in [true, false] {
+        machine.netlink.set_link(bridge, &spanning_tree(on)).unwrap();
+        assert_eq!(machine.netlink.link("cbr0").unwrap().unwrap().spanning_tree, on);
+        let seen = &machine.json("ip -j -d link show cbr0")[0]["linkinfo"]["info_data"];
+        assert_eq!(seen["stp_state"], i32::from(on));
+    }
+    let error = machine.netlink.set_link(1, &spanning_tree(false)).unwrap_err();
+    assert_eq!(error.errno(), Some(Errno::EOPNOTSUPP), "{error:?}");
+}
+
+#[test]
+fn a_bridge_is_told_whether_to_look_at_vlans_where_the_kernel_can() {
+    let (mut machine, bridge, _) = machine_and_pod();
+    let seen = machine.json("ip -j -d link show cbr0");
+    let can = seen[0]["linkinfo"]["info_data"]["vlan_protocol"].is_string();
+    for on in [true, false] {
+        let change = LinkChange { vlan_filtering: Some(on), ..LinkChange::default() };
+        let refusal = machine.netlink.set_link(bridge, &change).err();
+        // Without CONFIG_BRIDGE_VLAN_FILTERING nobody switches it on.
+        let expected = (!can).then_some(Errno::EOPNOTSUPP);
+        assert_eq!(refusal.and_then(|error| error.errno()), expected);
+        assert_eq!(machine.netlink.link("cbr0").unwrap().unwrap().vlan_filtering, can && on);
+    }
+}
+
+#[test]
+fn that_a_bridge_looks_at_vlans_is_read() {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Bridge),
+        LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::VlanFiltering(true)])),
+    ]));
+    let mut body = vec![0; message.buffer_len()];
+    message.emit(&mut body);
+    let link = Link::read(&Message { kind: 16, flags: 0, sequence: 0, body: &body }).unwrap();
+    assert!(link.vlan_filtering && !link.spanning_tree);
+}
+
+#[test]
+fn a_port_that_a_spanning_tree_has_held_back_is_opened() {
+    let (mut machine, bridge, mut pod) = machine_and_pod();
+    let spanning_tree = |on| LinkChange { spanning_tree: Some(on), ..LinkChange::default() };
+    machine.netlink.set_link(bridge, &spanning_tree(true)).unwrap();
+    let veth = machine.netlink.create_veth(&spec(bridge, &pod)).unwrap();
+    let up = LinkChange { up: Some(true), ..LinkChange::default() };
+    pod.netlink.set_link(veth.container, &up).unwrap();
+    let mut port = || machine.netlink.link("veth0").unwrap().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !port().running {
+        assert!(Instant::now() < deadline, "it has no carrier");
+    }
+    assert_eq!(port().open, Some(false));
+    let open = LinkChange { open: true, ..LinkChange::default() };
+    machine.netlink.set_link(veth.host, &open).unwrap();
+    assert_eq!(machine.netlink.link("veth0").unwrap().unwrap().open, Some(false));
+    machine.netlink.set_link(bridge, &spanning_tree(false)).unwrap();
+    assert_eq!(machine.netlink.link("veth0").unwrap().unwrap().open, Some(false));
+    machine.netlink.set_link(veth.host, &open).unwrap();
+    assert_eq!(machine.netlink.link("veth0").unwrap().unwrap().open, Some(true));
 }
 
 #[test]
