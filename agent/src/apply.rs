@@ -119,30 +119,23 @@ impl Machine {
         }
         let index = self.netlink.link(names::BRIDGE)?.ok_or(ApplyError::BridgeGone)?.index;
         let unchanged = LinkChange::default();
-        match step {
-            Step::Create(_) | Step::Rename(_) => Ok(()),
+        let change = match *step {
+            Step::Create(_) | Step::Rename(_) => return Ok(()),
             Step::DeleteAddress(held) => {
-                self.netlink.delete_address(index, held.address, held.length)
+                return Ok(self.netlink.delete_address(index, held.address, held.length)?);
             }
-            Step::AddAddress(held) => self.netlink.add_address(index, held.address, held.length),
-            Step::SetMac(mac) => {
-                self.netlink.set_link(index, &LinkChange { mac: Some(*mac), ..unchanged })
+            Step::AddAddress(held) => {
+                return Ok(self.netlink.add_address(index, held.address, held.length)?);
             }
-            Step::SetMtu(mtu) => {
-                self.netlink.set_link(index, &LinkChange { mtu: Some(*mtu), ..unchanged })
-            }
-            Step::SetPromiscuous(on) => {
-                self.netlink.set_link(index, &LinkChange { promiscuous: Some(*on), ..unchanged })
-            }
-            Step::Enable => {
-                self.netlink.set_link(index, &LinkChange { up: Some(true), ..unchanged })
-            }
-            Step::Release => {
-                let nobody = Some(Master::Nobody);
-                self.netlink.set_link(index, &LinkChange { master: nobody, ..unchanged })
-            }
-        }
-        .map_err(ApplyError::Net)
+            Step::SetMac(mac) => LinkChange { mac: Some(mac), ..unchanged },
+            Step::SetMtu(mtu) => LinkChange { mtu: Some(mtu), ..unchanged },
+            Step::SetPromiscuous(on) => LinkChange { promiscuous: Some(on), ..unchanged },
+            Step::StopSpanningTree => LinkChange { spanning_tree: Some(false), ..unchanged },
+            Step::StopVlanFiltering => LinkChange { vlan_filtering: Some(false), ..unchanged },
+            Step::Enable => LinkChange { up: Some(true), ..unchanged },
+            Step::Release => LinkChange { master: Some(Master::Nobody), ..unchanged },
+        };
+        Ok(self.netlink.set_link(index, &change)?)
     }
 
     /// Under the attachment's lock it looks again, so that no dying pod is put back.

@@ -57,6 +57,10 @@ pub enum Step {
     /// Always a change of its own: the MTU of a bridge made with it follows the smallest port.
     SetMtu(u32),
     SetPromiscuous(bool),
+    /// A bridge with nothing but pods has no loops, and new pods would wait for half a minute.
+    StopSpanningTree,
+    /// The pods are one segment.
+    StopVlanFiltering,
     Enable,
     /// A bond or a VRF that has it takes what is addressed to it.
     Release,
@@ -136,6 +140,12 @@ pub fn plan(
     if link.promiscuous != desired.promiscuous {
         steps.push(Step::SetPromiscuous(desired.promiscuous));
     }
+    if link.spanning_tree {
+        steps.push(Step::StopSpanningTree);
+    }
+    if link.vlan_filtering {
+        steps.push(Step::StopVlanFiltering);
+    }
     if !link.up {
         steps.push(Step::Enable);
     }
@@ -176,7 +186,10 @@ impl Step {
     /// What is repaired by it, in one word.
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::Create(_) | Self::Rename(_) => "bridge",
+            Self::Create(_)
+            | Self::Rename(_)
+            | Self::StopSpanningTree
+            | Self::StopVlanFiltering => "bridge",
             Self::AddAddress(_) | Self::DeleteAddress(_) => "address",
             Self::SetMac(_) => "mac",
             Self::SetMtu(_) => "mtu",
@@ -203,6 +216,8 @@ impl fmt::Display for Step {
             Self::SetMtu(mtu) => write!(f, "set MTU of {bridge} to {mtu}"),
             Self::SetPromiscuous(true) => write!(f, "set {bridge} promiscuous"),
             Self::SetPromiscuous(false) => write!(f, "set {bridge} not promiscuous"),
+            Self::StopSpanningTree => write!(f, "switch spanning tree of {bridge} off"),
+            Self::StopVlanFiltering => write!(f, "switch VLAN filtering of {bridge} off"),
             Self::Enable => write!(f, "set {bridge} up"),
             Self::Release => write!(f, "make {bridge} nobody's port"),
             Self::AddAddress(held) => write!(f, "add address {held} to {bridge}"),
@@ -262,6 +277,8 @@ mod tests {
         check(range, "cbr0:bridge 1400 mac=0a:58:0a:f4:01:01 10.244.1.1/24", &[], steps);
         let curious = "cbr0:bridge 1500 up promiscuous mac=0a:58:0a:f4:01:01 10.244.1.1/24";
         check(range, curious, &[], &["set cbr0 not promiscuous"]);
+        check(range, &format!("{CBR0} stp"), &[], &["switch spanning tree of cbr0 off"]);
+        check(range, &format!("{CBR0} vlans"), &[], &["switch VLAN filtering of cbr0 off"]);
         let steps = &["add address 10.244.1.1/24 to cbr0"];
         check(range, "cbr0:bridge 1500 up mac=0a:58:0a:f4:01:01", &[], steps);
         check(range, &format!("{CBR0} master=9"), &[], &["make cbr0 nobody's port"]);

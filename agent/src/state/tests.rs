@@ -107,6 +107,8 @@ impl Observed {
             Step::SetMac(mac) => bridge.mac = Some(*mac),
             Step::SetMtu(mtu) => bridge.mtu = *mtu,
             Step::SetPromiscuous(on) => bridge.promiscuous = *on,
+            Step::StopSpanningTree => bridge.spanning_tree = false,
+            Step::StopVlanFiltering => bridge.vlan_filtering = false,
             Step::Enable => bridge.up = true,
             Step::AddAddress(held) => {
                 self.addresses.push(address(CBR0, &held.to_string()));
@@ -298,7 +300,7 @@ const CBR0S: [&str; 5] = [
     "",
     "br0:bridge 1450 up mac=0a:58:0a:f4:01:01 master=3 10.244.1.1/24",
     "cbr0:bridge 1450 up mac=0a:58:0a:f4:01:01 10.244.1.1/24 fd00:0:0:1::1/64",
-    "cbr0:bridge 9000 mac=02:00:00:00:00:01 10.244.66.1/24",
+    "cbr0:bridge 9000 stp vlans mac=02:00:00:00:00:01 10.244.66.1/24",
     "cbr0:bridge 1280 up mac=0a:58:0a:f4:42:01 10.244.66.1/24 10.244.1.1/16 fd00:0:0:42::1/64",
 ];
 

@@ -32,8 +32,9 @@ fn state(observed: &Observed) -> String {
     });
     let routes = observed.routes.iter().filter(|r| r.protocol == names::ROUTE_PROTOCOL);
     format!(
-        "{:?} {addresses:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        "{:?} {:?} {addresses:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         bridge.map(|link| (&link.name, link.mac, link.mtu, link.up, link.promiscuous)),
+        bridge.map(|link| (link.spanning_tree, link.vlan_filtering)),
         ports.collect::<Vec<_>>(),
         observed.files,
         routes.collect::<Vec<_>>(),
@@ -199,6 +200,9 @@ fn the_bridge_is_repaired() {
     check("MTU of cbr0", "mtu", cbr0(LinkChange { mtu: Some(1300), ..unchanged() }));
     let promiscuous = LinkChange { promiscuous: Some(true), ..unchanged() };
     check("cbr0 promiscuous", "promisc", cbr0(promiscuous));
+    // VLAN filtering is the same, but not every kernel has it: it is in the tables.
+    let spanning_tree = LinkChange { spanning_tree: Some(true), ..unchanged() };
+    check("spanning tree", "bridge", cbr0(spanning_tree));
 }
 
 #[test]
