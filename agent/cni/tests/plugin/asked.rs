@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use common::attachment::Attachment;
 use net::link::LinkChange;
 use net::{Mac, Netlink, Netns};
 use serde_json::{Value, json};
 
-use crate::lab::{Call, Host, IPV4, IPV6, Outcome, call, command, pod, round_trip};
+use crate::lab::{Call, DEADLINE, Host, IPV4, IPV6, Outcome, call, command, pod, round_trip};
 
 fn add(host: &Host, id: &str, pod: &Netns, runtime: &Value) -> Outcome {
     host.call("ADD", id, Some(pod), &host.conf(&json!({ "runtimeConfig": runtime })))
@@ -177,7 +177,7 @@ fn an_address_that_is_used_again_is_announced() {
     host.del("c1").succeeded();
     add(&host, "c2", &second, &asked(new)).result();
     // Nobody sends anything, so nobody asks.
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + DEADLINE;
     while [&host.netns, &peer].iter().any(|netns| neighbours(netns).matches(new).count() < 2) {
         let known = [neighbours(&host.netns), neighbours(&peer)];
         assert!(Instant::now() < deadline, "neighbours know the old address: {known:?}");

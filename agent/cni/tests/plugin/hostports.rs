@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use net::link::{AddrGen, Hairpin, LinkChange, VethSpec};
 use net::nft;
@@ -12,7 +12,10 @@ use net::sysctl::Sysctl;
 use net::{Mac, Netlink, Netns};
 use serde_json::{Value, json};
 
-use crate::lab::{ENABLED, Host, IPV4, IPV6, Outcome, await_received, bound, pod};
+use crate::lab::{DEADLINE, ENABLED, Host, IPV4, IPV6, Outcome, await_received, bound, pod};
+
+/// For what must not come: all is on one machine.
+const SILENCE: Duration = Duration::from_millis(500);
 
 /// The table as the agent makes it, with the elements of a pod that is none of ours.
 const TABLE: &str = include_str!("../../../src/testdata/kubenet-pods.nft");
@@ -101,9 +104,8 @@ pub(crate) fn ask(
     machine: SocketAddr,
 ) -> String {
     let listener = pod.run(|| bound(|| TcpListener::bind(container))).unwrap();
-    let limit = Duration::from_secs(5);
-    let stream = client.run(|| TcpStream::connect_timeout(&machine, limit).unwrap()).unwrap();
-    stream.set_read_timeout(Some(limit)).unwrap();
+    let stream = client.run(|| TcpStream::connect_timeout(&machine, DEADLINE).unwrap()).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
     listener.accept().unwrap().0.write_all(b"the pod").unwrap();
     let mut text = String::new();
     (&stream).read_to_string(&mut text).unwrap();
@@ -124,7 +126,7 @@ pub(crate) fn ask_by_udp(
     socket.connect(machine).unwrap();
     let mut received = [0; 16];
     for socket in [&server, &socket] {
-        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
     }
     socket.send(b"who").unwrap();
     let (_, sender) = server.recv_from(&mut received).unwrap();
@@ -161,10 +163,16 @@ fn a_pod_reaches_itself_by_its_host_port() {
     }
 }
 
-/// Sends from always the same port, and says whether the pod gets it.
-fn is_heard(client: &UdpSocket, pod: &Netns, container: SocketAddr, machine: SocketAddr) -> bool {
-    let server = pod.run(|| bound(|| UdpSocket::bind(container))).unwrap();
-    server.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+/// Sends from always the same port, and says whether `pod` gets it, at `own`, before that falls silent for
+/// `patience`.
+fn is_heard(
+    client: &UdpSocket,
+    (pod, own): (&Netns, SocketAddr),
+    machine: SocketAddr,
+    patience: Duration,
+) -> bool {
+    let server = pod.run(|| bound(|| UdpSocket::bind(own))).unwrap();
+    server.set_read_timeout(Some(patience)).unwrap();
     // An error that came back for what was sent before, to nobody, comes first.
     while client.send_to(b"there", machine).is_err() {}
     server.recv(&mut [0; 8]).is_ok()
@@ -186,12 +194,12 @@ fn stale_udp_conntrack_does_not_black_hole_a_host_port() {
             let pod = pod();
             let ports = [mapping(8053, 53, "udp", "")];
             let address = add(&host, id, &pod, &ports).addresses()[family];
-            let container = SocketAddr::new(address, 53);
-            assert!(is_heard(&socket, &pod, container, machine), "{id} of {machine}");
+            let heard = |netns, own, patience| is_heard(&socket, (netns, own), machine, patience);
+            assert!(heard(&pod, (address, 53).into(), DEADLINE), "{id} of {machine}");
             host.del(id).succeeded();
-            assert!(!is_heard(&socket, &pod, SocketAddr::new(any_of(address), 53), machine));
+            assert!(!heard(&pod, (any_of(address), 53).into(), SILENCE));
             // The port is the machine's again, also for who has never stopped sending.
-            assert!(is_heard(&socket, &host.netns, machine, machine), "{machine} after {id}");
+            assert!(heard(&host.netns, machine, DEADLINE), "{machine} after {id}");
         }
     }
 }
@@ -267,12 +275,7 @@ fn a_table_that_comes_soon_is_waited_for() {
     let stdin = host.conf(&conf).to_string();
     let child = host.start(&crate::lab::call("ADD", "c1", Some(&pod)), stdin.as_bytes());
     // It has tried once when its record is there.
-    let record = host.file("attachments/c1@eth0");
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !record.exists() {
-        assert!(Instant::now() < deadline, "no record");
-        std::thread::yield_now();
-    }
+    host.await_file("attachments/c1@eth0");
     make_table(&host);
     let address = Outcome::of(child).addresses()[0];
     assert!(listing(&host).contains(&format!("tcp . 8080 : {address} . 80")));
@@ -285,12 +288,7 @@ fn elements_that_a_rebuild_has_added_are_no_conflict() {
     let conf = json!({ "runtimeConfig": { "portMappings": [mapping(8080, 80, "tcp", "")] } });
     let stdin = host.conf(&conf).to_string();
     let child = host.start(&crate::lab::call("ADD", "c1", Some(&pod)), stdin.as_bytes());
-    let record = host.file("attachments/c1@eth0");
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !record.exists() {
-        assert!(Instant::now() < deadline, "no record");
-        std::thread::yield_now();
-    }
+    host.await_file("attachments/c1@eth0");
     let elements = "
         table inet kubenet-pods {
             map hostports4 { type inet_proto . inet_service : ipv4_addr . inet_service;
