@@ -64,6 +64,12 @@ impl Agent {
         panic!("no {text:?} in {lines:#?}");
     }
 
+    /// Whether it logs a line with `text` before it falls silent for `patience`.
+    pub(crate) fn has_said(&self, text: &str, patience: Duration) -> bool {
+        let mut lines = std::iter::from_fn(|| self.lines.recv_timeout(patience).ok());
+        lines.any(|line| line.contains(text))
+    }
+
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
         self.child.wait().unwrap()

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cni::{Answer, Environment, Plugin};
 use common::attachment::AttachmentId;
@@ -14,6 +14,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::lab::{Agent, DEADLINE, machine};
+
+/// How often what depends on a fast answer is tried.
+const ATTEMPTS: usize = 20;
+
+/// For what may come or not.
+const SILENCE: Duration = Duration::from_millis(500);
 
 /// A machine with an agent that knows its Node.
 pub(crate) struct Host {
@@ -152,14 +158,19 @@ pub(crate) fn pod() -> Netns {
 
 #[test]
 fn the_agent_completes_a_del() {
-    let (mut host, pods) = (Host::new(), [pod(), pod()]);
-    for _ in 0..3 {
-        host.add("c1", &pods[0]);
-        host.del("c1", &pods[0]);
-        host.agent.says("removed id=c1@eth0");
+    let (mut host, pod) = (Host::new(), pod());
+    let mut completed = 0;
+    // Where the machine keeps the agent from answering in 20 ms, a DEL does it all.
+    for _ in 0..ATTEMPTS {
+        host.add("c1", &pod);
+        host.del("c1", &pod);
         host.await_nothing();
+        completed += usize::from(host.agent.has_said("removed id=c1@eth0", SILENCE));
+        if completed == 3 {
+            return;
+        }
     }
-    drop(pods);
+    panic!("it completed {completed} of {ATTEMPTS}");
 }
 
 #[test]
