@@ -15,6 +15,10 @@ const PRICE: u32 = 5;
 /// What may be owed before there has to be a rest, so that what happens now and then waits for none.
 const CREDIT: Duration = Duration::from_secs(2);
 
+/// The longest rest: what took longer than that pays for was no work, but a machine that stood still, or a
+/// program that was waited for.
+const LONGEST_REST: Duration = Duration::from_secs(5);
+
 /// The pause after a round that changed something, after which the machine is looked at again.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -104,7 +108,8 @@ impl Pace {
         self.excused = false;
         self.failures = if went == Went::Failed { self.failures.saturating_add(1) } else { 0 };
         let paid = self.owed.saturating_sub(now.duration_since(self.last));
-        (self.owed, self.last) = (paid.saturating_add(took.saturating_mul(PRICE)), now);
+        let owed = paid.saturating_add(took.saturating_mul(PRICE));
+        (self.owed, self.last) = (owed.min(CREDIT + LONGEST_REST), now);
         let rest = self.owed.saturating_sub(CREDIT);
         let (least, most) = match went {
             Went::Quiet => (rest, PATROL),
@@ -213,6 +218,16 @@ mod tests {
             now += wait.least;
         }
         assert_eq!(rests, [0, 0, 0, 0, 100, 400, 400, 400]);
+    }
+
+    #[test]
+    fn a_machine_that_stood_still_is_looked_at_soon() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        let wait = pace.after(Went::Quiet, 60 * SECOND, start + 60 * SECOND);
+        assert_eq!(wait.least, LONGEST_REST);
+        let wait = pace.after(Went::Changed, Duration::ZERO, start + 60 * SECOND + wait.least);
+        assert_eq!(wait.least, PAUSE);
     }
 
     #[test]
