@@ -40,13 +40,14 @@ impl Programs {
         paths: &Paths,
         wanted: &[&'static str],
     ) -> Vec<(&'static str, Installed)> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let is_ours = |name: &str| name != names::LOOPBACK_PLUGIN;
         let ours = wanted.iter().filter(|name| is_ours(name)).map(|name| paths.bin.join(name));
         let ours = ours.collect::<Vec<_>>();
         let mut installed = |name| {
             let path = paths.bin.join(name);
             let equals = |ours: &PathBuf| matches!(same_content(&path, ours), Ok(Some(true)));
-            match self.is_same(&path, &paths.plugin).unwrap_or(None) {
+            match self.is_same(&path, &paths.plugin, now).unwrap_or(None) {
                 None => Installed::Missing,
                 Some(true) => Installed::Current,
                 Some(false) if is_ours(name) => Installed::Outdated,
@@ -58,8 +59,8 @@ impl Programs {
         wanted.iter().map(|&name| (name, installed(name))).collect()
     }
 
-    /// Whether the file at `path` has the content of `program`; none if there is no file.
-    fn is_same(&mut self, path: &Path, program: &Path) -> io::Result<Option<bool>> {
+    /// Whether the file at `path` has the content of `program`, so long after 1970; none if there is no file.
+    fn is_same(&mut self, path: &Path, program: &Path, now: Duration) -> io::Result<Option<bool>> {
         let stamps = [stamp(path), stamp(program)];
         let known = |stamps: &[Stamp; 2]| self.same.get(path) == Some(stamps);
         let stamps = match stamps {
@@ -71,7 +72,6 @@ impl Programs {
         }
         self.same.remove(path);
         let same = same_content(path, program)?;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let settled = |stamp: &Stamp| stamp.changed + SETTLED < now;
         if let (Some(true), Some(stamps)) = (same, stamps.filter(|s| s.iter().all(settled))) {
             self.same.insert(path.to_owned(), stamps);
@@ -158,13 +158,17 @@ mod tests {
         fs::write(&ours, "the plugin").unwrap();
         let mut programs = Programs::default();
         let [Some(file), Some(program)] = [stamp(&ours), stamp(&paths.plugin)] else { panic!() };
-        let mut is_same = |file: Stamp| {
+        let latest = file.changed.max(program.changed);
+        let mut is_known = |file: Stamp, later: Duration| {
             programs.same.insert(ours.clone(), [file, program]);
-            let same = programs.is_same(&ours, &paths.plugin).unwrap();
-            (same, programs.same.contains_key(&ours))
+            let same = programs.is_same(&ours, &paths.plugin, latest + later).unwrap();
+            assert_eq!(same, Some(true));
+            programs.same.contains_key(&ours)
         };
-        assert_eq!(is_same(file), (Some(true), true));
+        let other = Stamp { size: 0, ..file };
+        assert!(is_known(file, Duration::ZERO));
         // It was changed a moment ago, and is read again.
-        assert_eq!(is_same(Stamp { size: 0, ..file }), (Some(true), false));
+        assert!(!is_known(other, SETTLED));
+        assert!(is_known(other, 2 * SETTLED));
     }
 }
