@@ -179,7 +179,7 @@ impl Machine {
     }
 
     fn apply_routes(&mut self, changes: &[RouteChange]) -> Result<(), ApplyError> {
-        let outcomes = self.netlink.change_routes(changes)?;
+        let outcomes = self.routes.change(&mut self.netlink, changes)?;
         let refused = outcomes.into_iter().zip(changes).filter_map(|(outcome, change)| {
             // A route that went with its link while we looked is as good as deleted.
             let gone =

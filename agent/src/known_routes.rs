@@ -1,11 +1,13 @@
-//! The machine's routes as they were listed last, for as long as the kernel tells of no change: in a
-//! large cluster a list of them all takes longer than the one change that it would be made for.
+//! The machine's routes as they were listed last, with what we changed since, for as long as the kernel
+//! tells of no change by others: in a large cluster a list of them all takes longer than the one change
+//! that it would be made for.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::time::{Duration, Instant};
 
 use net::events::Events;
-use net::route::Route;
+use net::route::{Route, RouteChange};
 use net::{NetError, Netlink};
 
 /// They are listed again after this time, whatever the kernel has told.
@@ -25,8 +27,9 @@ struct Listed {
 }
 
 impl KnownRoutes {
-    pub(crate) fn open() -> Result<Self, NetError> {
-        Ok(Self { events: Events::of_routing()?, listed: None })
+    /// Routes are to be changed by `netlink` through [`Self::change`] alone.
+    pub(crate) fn open(netlink: &Netlink) -> Result<Self, NetError> {
+        Ok(Self { events: Events::of_routing_by_others(netlink)?, listed: None })
     }
 
     /// All routes, as [`Netlink::routes`] has them.
@@ -34,8 +37,10 @@ impl KnownRoutes {
     /// Whatever is told of links and addresses counts as well: of IPv4 routes that go with theirs
     /// nothing is told. So does more than the socket could hold.
     pub(crate) fn now(&mut self, netlink: &mut Netlink) -> Result<Vec<Route>, NetError> {
-        let quiet =
-            matches!(self.events.next(), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        let quiet = match self.events.next() {
+            Ok(told) => told.is_empty(),
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        };
         let listed = self.listed.take().filter(|listed| quiet && listed.at.elapsed() < RESYNC);
         let listed = match listed {
             Some(listed) => listed,
@@ -44,13 +49,45 @@ impl KnownRoutes {
         };
         Ok(self.listed.insert(listed).routes.clone())
     }
+
+    /// As [`Netlink::change_routes`], for changes of which none concerns a route that another one sets;
+    /// what was made is known.
+    pub(crate) fn change(
+        &mut self,
+        netlink: &mut Netlink,
+        changes: &[RouteChange],
+    ) -> Result<Vec<Result<(), NetError>>, NetError> {
+        // Where the socket fails nobody knows what was made.
+        let listed = self.listed.take();
+        let outcomes = netlink.change_routes(changes)?;
+        let made = changes.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+        let made = made.map(|(change, _)| *change).collect::<Vec<_>>();
+        self.listed =
+            listed.map(|Listed { at, routes }| Listed { at, routes: after(routes, &made) });
+        Ok(outcomes)
+    }
+}
+
+/// Pure: `routes` with `changes` made.
+fn after(mut routes: Vec<Route>, changes: &[RouteChange]) -> Vec<Route> {
+    let (mut deleted, mut set) = (BTreeSet::new(), Vec::new());
+    for change in changes {
+        match change {
+            RouteChange::Delete(route) => drop(deleted.insert(*route)),
+            RouteChange::Replace(route) => set.push(*route),
+        }
+    }
+    // The kernel tells routes apart by these.
+    let key = |route: &Route| (route.destination, route.metric);
+    let replaced = set.iter().map(key).collect::<BTreeSet<_>>();
+    routes.retain(|route| !deleted.contains(route) && !replaced.contains(&key(route)));
+    routes.extend(set);
+    routes
 }
 
 #[cfg(test)]
 mod tests {
-    use net::Netlink;
     use net::link::LinkChange;
-    use net::route::RouteChange;
 
     use super::*;
     use crate::testing::lab::{Lab, index};
@@ -60,7 +97,11 @@ mod tests {
     #[track_caller]
     fn look(known: &mut KnownRoutes, netlink: &mut Netlink) -> bool {
         let before = known.listed.as_ref().map(|listed| listed.at);
-        assert_eq!(known.now(netlink).unwrap(), netlink.routes().unwrap());
+        let sorted = |mut routes: Vec<Route>| {
+            routes.sort();
+            routes
+        };
+        assert_eq!(sorted(known.now(netlink).unwrap()), sorted(netlink.routes().unwrap()));
         known.listed.as_ref().map(|listed| listed.at) != before
     }
 
@@ -73,22 +114,26 @@ mod tests {
         }
     }
 
+    fn far(netlink: &mut Netlink) -> Route {
+        Route { link: Some(index(netlink, "eth0")), ..route("198.51.100.0/24 via 192.0.2.9") }
+    }
+
     #[test]
-    fn they_are_listed_again_only_after_a_change() {
+    fn they_are_listed_again_only_after_a_change_by_others() {
         let lab = Lab::new();
         lab.inside(|| {
-            let mut netlink = Netlink::open().unwrap();
-            let mut known = KnownRoutes::open().unwrap();
+            let (mut netlink, mut other) = (Netlink::open().unwrap(), Netlink::open().unwrap());
+            let mut known = KnownRoutes::open(&netlink).unwrap();
             assert!(look(&mut known, &mut netlink));
             settle(&mut known, &mut netlink);
-            let eth0 = index(&mut netlink, "eth0");
-            let far = Route { link: Some(eth0), ..route("198.51.100.0/24 via 192.0.2.9") };
+            let far = far(&mut netlink);
             for change in [RouteChange::Replace(far), RouteChange::Delete(far)] {
-                netlink.change_routes(&[change]).unwrap().remove(0).unwrap();
+                other.change_routes(&[change]).unwrap().remove(0).unwrap();
                 assert!(look(&mut known, &mut netlink));
                 settle(&mut known, &mut netlink);
             }
             // The kernel does not tell of IPv4's that go with a link.
+            let eth0 = index(&mut netlink, "eth0");
             for up in [false, true] {
                 netlink
                     .set_link(eth0, &LinkChange { up: Some(up), ..LinkChange::default() })
@@ -99,10 +144,35 @@ mod tests {
     }
 
     #[test]
+    fn what_we_change_is_known_without_a_list() {
+        let lab = Lab::new();
+        lab.inside(|| {
+            let mut netlink = Netlink::open().unwrap();
+            let mut known = KnownRoutes::open(&netlink).unwrap();
+            look(&mut known, &mut netlink);
+            settle(&mut known, &mut netlink);
+            let far = far(&mut netlink);
+            let elsewhere = Route { via: Some("192.0.2.8".parse().unwrap()), ..far };
+            let v6 =
+                Route { link: far.link, metric: 1024, ..route("2001:db8:9::/64 via 2001:db8::9") };
+            let absent = Route { destination: "203.0.113.0/24".parse().unwrap(), ..far };
+            for changes in [
+                &[RouteChange::Replace(far), RouteChange::Replace(v6)][..],
+                &[RouteChange::Delete(absent), RouteChange::Replace(elsewhere)],
+                &[RouteChange::Delete(elsewhere), RouteChange::Delete(v6)],
+            ] {
+                known.change(&mut netlink, changes).unwrap();
+                assert!(!look(&mut known, &mut netlink), "{changes:?}");
+            }
+        });
+    }
+
+    #[test]
     fn they_are_listed_again_in_time_even_if_nothing_is_told() {
         let lab = Lab::new();
         lab.inside(|| {
-            let (mut netlink, mut known) = (Netlink::open().unwrap(), KnownRoutes::open().unwrap());
+            let mut netlink = Netlink::open().unwrap();
+            let mut known = KnownRoutes::open(&netlink).unwrap();
             let at = Instant::now().checked_sub(RESYNC).unwrap();
             known.listed = Some(Listed { at, routes: Vec::new() });
             assert!(look(&mut known, &mut netlink));

@@ -76,9 +76,10 @@ pub(crate) struct Ruleset {
 
 impl Machine {
     pub fn open(paths: Paths) -> Result<Self, NetError> {
+        let netlink = Netlink::open()?;
         Ok(Self {
-            netlink: Netlink::open()?,
-            routes: KnownRoutes::open()?,
+            routes: KnownRoutes::open(&netlink)?,
+            netlink,
             nftables: Nftables::open()?,
             reaper: Reaper::open(&paths.state)?,
             exceptions: Source::new(paths.exceptions.clone(), &paths.state),

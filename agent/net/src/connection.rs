@@ -54,6 +54,13 @@ impl Connection {
         &self.socket
     }
 
+    /// By which the kernel knows this socket (`nl_pid` in netlink(7)).
+    pub(crate) fn port(&self) -> io::Result<u32> {
+        let mut address = SocketAddr::new(0, 0);
+        self.socket.get_address(&mut address)?;
+        Ok(address.port_number())
+    }
+
     /// A number for the next request, by which its answers are known.
     pub(crate) fn number(&mut self) -> u32 {
         self.sequence = self.sequence.wrapping_add(1);
@@ -175,6 +182,8 @@ pub(crate) struct Message<'a> {
     pub(crate) kind: u16,
     pub(crate) flags: u16,
     pub(crate) sequence: u32,
+    /// The socket whose request it answers, or tells others of; 0 where nobody asked.
+    pub(crate) port: u32,
     /// What follows the header.
     pub(crate) body: &'a [u8],
 }
@@ -189,6 +198,7 @@ impl<'a> Message<'a> {
             kind: header.message_type(),
             flags: header.flags(),
             sequence: header.sequence_number(),
+            port: header.port_number(),
             body: whole.get(HEADER..)?,
         })
     }

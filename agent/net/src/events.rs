@@ -10,10 +10,10 @@ use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::NetError;
 use crate::attribute::{attribute, text_of};
 use crate::connection::{Connection, Message};
 use crate::error::During;
+use crate::{NetError, Netlink};
 
 /// linux/rtnetlink.h, `enum rtnetlink_groups`: links, and of each family addresses, routes and the
 /// settings that the kernel tells of (`RTNLGRP_IPV4_NETCONF`).
@@ -55,12 +55,23 @@ pub enum Event {
 pub struct Events {
     connection: Connection,
     event: fn(&Message<'_>) -> Option<Event>,
+    /// The port of a socket of whose routes nothing is told.
+    untold: Option<u32>,
 }
 
 impl Events {
     /// Links, and addresses, routes and settings of both families.
     pub fn of_routing() -> Result<Self, NetError> {
         Self::of(NETLINK_ROUTE, ROUTING, routing).during("subscribe to", "links and routes")
+    }
+
+    /// The same without the routes that `netlink` itself has changed, of which whoever has it knows.
+    pub fn of_routing_by_others(netlink: &Netlink) -> Result<Self, NetError> {
+        let of_others = || -> io::Result<Self> {
+            let untold = Some(netlink.port()?);
+            Ok(Self { untold, ..Self::of(NETLINK_ROUTE, ROUTING, routing)? })
+        };
+        of_others().during("subscribe to", "links and routes")
     }
 
     /// Who is there on links, and behind which ports of bridges.
@@ -83,7 +94,7 @@ impl Events {
         let connection = Connection::open(protocol)?;
         connection.socket().set_non_blocking(true)?;
         groups.iter().try_for_each(|&group| connection.socket().add_membership(group))?;
-        Ok(Self { connection, event })
+        Ok(Self { connection, event, untold: None })
     }
 
     /// What was told since the last call, each once.
@@ -96,9 +107,14 @@ impl Events {
     )]
     pub fn next(&mut self) -> io::Result<BTreeSet<Event>> {
         let mut told = BTreeSet::new();
+        let news = |message: Message<'_>| {
+            let event = (self.event)(&message)?;
+            let untold = event == Event::Route && self.untold == Some(message.port);
+            (!untold).then_some(event)
+        };
         for _ in 0..AT_ONCE {
             match self.connection.receive() {
-                Ok(messages) => told.extend(messages.filter_map(|m| (self.event)(&m))),
+                Ok(messages) => told.extend(messages.filter_map(news)),
                 Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
                     told.insert(Event::Lost);
                 }

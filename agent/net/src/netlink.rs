@@ -44,6 +44,11 @@ impl Netlink {
         Ok(Self { connection: open().during("open", "a netlink socket")? })
     }
 
+    /// By which what the kernel tells of this socket's changes is known.
+    pub(crate) fn port(&self) -> io::Result<u32> {
+        self.connection.port()
+    }
+
     /// Asks for one change and waits until it is made.
     pub(crate) fn change(
         &mut self,

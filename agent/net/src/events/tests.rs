@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::*;
 use crate::link::LinkChange;
 use crate::nft;
+use crate::route::{Route, RouteChange};
 use crate::sysctl::Sysctl;
 use crate::testing::{MAC, Machine};
 
@@ -44,6 +45,36 @@ fn links_addresses_and_routes_of_both_families_are_told() {
     machine.run("ip -6 route add fd00:1::/64 dev cbr0");
     tells(&mut events, &[Event::Route]);
     is_quiet(&mut events);
+}
+
+#[test]
+fn of_routes_that_somebody_else_changed_alone_it_tells_if_that_is_wanted() {
+    let mut machine = Machine::new();
+    let others = || Events::of_routing_by_others(&machine.netlink);
+    let mut events = machine.netns.run(others).unwrap().unwrap();
+    let route = |to: &str| Route {
+        destination: to.parse().unwrap(),
+        via: None,
+        link: Some(1),
+        protocol: 107,
+        metric: 1024,
+        mtu: None,
+    };
+    let change = |netlink: &mut Netlink, change| {
+        netlink.change_routes(&[change]).unwrap().remove(0).unwrap();
+    };
+    let up = LinkChange { up: Some(true), ..LinkChange::default() };
+    machine.netlink.set_link(1, &up).unwrap();
+    tells(&mut events, &[Event::Link]);
+    while events.next().is_ok() {}
+    for to in ["10.1.0.0/24", "fd00:1::/64"] {
+        change(&mut machine.netlink, RouteChange::Replace(route(to)));
+        change(&mut machine.netlink, RouteChange::Delete(route(to)));
+        assert!(!matches!(events.next(), Ok(told) if !told.is_empty()), "{to}");
+        let mut other = machine.netns.run(Netlink::open).unwrap().unwrap();
+        change(&mut other, RouteChange::Replace(route(to)));
+        tells(&mut events, &[Event::Route]);
+    }
 }
 
 #[test]

@@ -285,7 +285,8 @@ fn that_a_bridge_looks_at_vlans_is_read() {
     ]));
     let mut body = vec![0; message.buffer_len()];
     message.emit(&mut body);
-    let link = Link::read(&Message { kind: 16, flags: 0, sequence: 0, body: &body }).unwrap();
+    let link =
+        Link::read(&Message { kind: 16, flags: 0, sequence: 0, port: 0, body: &body }).unwrap();
     assert!(link.vlan_filtering && !link.spanning_tree);
 }
 
