@@ -272,4 +272,6 @@ mod pool_changes;
 #[cfg(test)]
 mod regressions;
 #[cfg(test)]
+mod restored;
+#[cfg(test)]
 pub(crate) mod tests;

@@ -33,7 +33,7 @@ pub(super) struct Fence {
 }
 
 #[derive(Clone, Debug)]
-enum Phase {
+pub(super) enum Phase {
     /// Which claims there are is not known yet.
     Blind,
     /// Claims are known, and not the Nodes. Who holds one of these claims and is missing in a list
@@ -247,6 +247,28 @@ impl Fence {
 
 #[cfg(test)]
 impl Fence {
+    /// One that knows these Nodes.
+    pub(super) fn restored(
+        phase: Phase,
+        doubts: BTreeSet<Prefix>,
+        nodes: &[Arc<NodeView>],
+        pools: &Pools,
+    ) -> Self {
+        let mut fence = Self { phase, doubts, ..Self::new(Duration::ZERO) };
+        for node in nodes {
+            fence.show(node, pools, &mut Touched::default());
+        }
+        fence
+    }
+
+    pub(super) const fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    pub(super) const fn doubts(&self) -> &BTreeSet<Prefix> {
+        &self.doubts
+    }
+
     /// All that decides what it will do, but the Nodes, which each watch shows.
     pub(super) fn picture(&self, now: Instant) -> String {
         let phase = match &self.phase {

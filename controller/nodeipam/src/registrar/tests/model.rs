@@ -8,10 +8,12 @@
 //!
 //! `explorer` goes through whole worlds, of so many controllers. `pairs` goes through what one of them
 //! can be like beside the server, however many others there are: far fewer states, which cover all
-//! of those. MODEL=all adds what takes minutes.
+//! of those. `orbits` does the same without regard to which Node and which block is which. MODEL=all
+//! adds what takes minutes.
 
 mod explorer;
 mod input;
+mod orbits;
 mod packed;
 mod pairs;
 mod picture;
@@ -20,9 +22,12 @@ mod rules;
 mod world;
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use self::explorer::{Explorer, Report};
+use self::orbits::Orbits;
 use self::pairs::Pairs;
+use self::replica::sketched::Mould;
 use self::rules::Rules;
 use self::world::{Options, Server, World};
 
@@ -42,6 +47,14 @@ fn holds(what: &str, options: Options) {
 fn holds_however_many(what: &str, options: Options) {
     let report = Pairs::new(options).run();
     println!("any number of controllers, {what}: {report}");
+    assert!(report.wrong.is_none(), "{what}");
+}
+
+/// The same, of states that differ in the numbers of Nodes and blocks one.
+#[track_caller]
+fn holds_whatever_the_numbers(what: &str, options: Options) {
+    let report = Orbits::new(options).run();
+    println!("any number of controllers, any numbers, {what}: {report}");
     assert!(report.wrong.is_none(), "{what}");
 }
 
@@ -80,6 +93,28 @@ fn however_many_leaders_give_no_block_twice() {
     }
 }
 
+#[test]
+fn however_many_leaders_give_no_block_twice_whatever_the_numbers() {
+    holds_whatever_the_numbers("2 Nodes, 2 blocks", Options::new(1, 2, 2));
+    holds_whatever_the_numbers("4 Nodes, 3 blocks, 0 faults", with_faults(1, 4, 3, 0));
+    if is_long() {
+        holds_whatever_the_numbers("3 Nodes, 2 blocks", Options::new(1, 3, 2));
+    }
+}
+
+/// `MODEL=4,3,1`: so many Nodes, blocks and faults, or any number of faults without the third.
+#[test]
+fn the_size_that_was_asked_for_holds() {
+    let size = std::env::var("MODEL").unwrap_or_default();
+    let numbers = size.split(',').filter_map(|number| number.parse().ok()).collect::<Vec<_>>();
+    let options = match numbers[..] {
+        [nodes, blocks] => Options::new(1, nodes, blocks),
+        [nodes, blocks, faults] => with_faults(1, nodes, blocks, faults),
+        _ => return,
+    };
+    holds_whatever_the_numbers(&size, options);
+}
+
 /// What lets `pairs` stand for whole worlds.
 #[test]
 fn each_controller_of_each_world_is_known_beside_its_server() {
@@ -91,6 +126,45 @@ fn each_controller_of_each_world_is_known_beside_its_server() {
         };
         let report = Explorer::new(options).look(look);
         assert!(report.wrong.is_none(), "{report}");
+    }
+}
+
+/// What lets `orbits` stand for what has numbers.
+#[test]
+fn each_state_is_known_under_other_numbers() {
+    let mut all = vec![Options::new(1, 2, 1), Options::new(1, 3, 1), with_faults(1, 3, 1, 1)];
+    if is_long() {
+        all.extend([with_faults(1, 2, 2, 1), Options::new(1, 2, 2)]);
+    }
+    for options in all {
+        let (mut pairs, mut orbits) = (Pairs::new(options), Orbits::new(options));
+        assert!(pairs.run().wrong.is_none() && orbits.run().wrong.is_none());
+        for (world, replica) in pairs.each() {
+            assert!(orbits.knows(world, replica.sketch()), "{world:?} {}", replica.picture());
+        }
+    }
+}
+
+/// What lets a replica be put together from a sketch.
+#[test]
+fn a_sketch_says_all_that_decides() {
+    for options in [Options::new(1, 3, 1), with_faults(1, 2, 2, 0)] {
+        let mould = Mould::new(options, Instant::now());
+        let mut pairs = Pairs::new(options);
+        pairs.run();
+        for (_, replica) in pairs.each() {
+            assert_eq!(mould.cast(replica.sketch()).knowledge(), replica.knowledge());
+        }
+    }
+}
+
+/// What lets an event happen in one order alone where nothing is given.
+#[test]
+fn order_makes_no_difference_where_nothing_is_given() {
+    for options in [Options::new(1, 3, 1), with_faults(1, 2, 2, 0)] {
+        let (mut some, mut all) = (Orbits::new(options), Orbits::thorough(options));
+        let (some, all) = (some.run(), all.run());
+        assert_eq!((some.pairs, some.numbered), (all.pairs, all.numbered));
     }
 }
 
@@ -159,7 +233,9 @@ fn without_stickiness_one_leader_gives_a_block_twice() {
 #[test]
 fn a_holder_that_was_not_seen_is_not_gone() {
     let options = Options::new(2, 2, 1);
-    breaks("no look", Options { server: Server { looks: false, ..options.server }, ..options });
+    let options = Options { server: Server { looks: false, ..options.server }, ..options };
+    breaks("no look", options);
+    assert!(Orbits::new(options).run().wrong.is_some());
 }
 
 #[test]

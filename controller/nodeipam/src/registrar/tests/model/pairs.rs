@@ -20,6 +20,7 @@ use std::time::Instant;
 
 use super::input::Topic;
 use super::packed::place;
+use super::replica::Replica;
 use super::rules::{Hashed, Rules, Step, bits};
 use super::world::{Options, World};
 
@@ -101,6 +102,14 @@ impl Pairs {
                 let replica = self.rules.number_by(digest);
                 replica.is_some_and(|replica| self.known.contains(&(number, replica)))
             })
+    }
+
+    /// Each controller, and what the server has beside it.
+    pub(super) fn each(&self) -> impl Iterator<Item = (&World, &Replica)> {
+        self.scenes.iter().flat_map(|scene| {
+            let replica = |number: &u32| &self.rules.replicas[*number as usize];
+            scene.replicas.iter().map(move |number| (&scene.world, replica(number)))
+        })
     }
 
     pub(super) fn run(&mut self) -> Report {

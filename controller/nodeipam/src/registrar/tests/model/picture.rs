@@ -70,6 +70,12 @@ impl Registrar {
     /// All that decides what it will do, but what follows from it: who was given a block that is not
     /// shown yet is said by Nodes, and once it is shown that decides nothing.
     pub(in crate::registrar) fn picture(&self, uids: &[String], now: Instant) -> String {
+        let next = self.allocator.pools().iter().map(Pool::cursors);
+        format!("{}{:?}", self.knowledge(uids, now), next.collect::<Vec<_>>())
+    }
+
+    /// The same but where it looks for a free block next.
+    pub(super) fn knowledge(&self, uids: &[String], now: Instant) -> String {
         use std::fmt::Write;
 
         let (allocator, mut text) = (&self.allocator, String::new());
@@ -81,8 +87,6 @@ impl Registrar {
         for waiting in allocator.waiting() {
             let _ = write!(text, "w{}", waiting.uid);
         }
-        let next = allocator.pools().iter().map(Pool::cursors);
-        let _ = write!(text, "{:?}", next.collect::<Vec<_>>());
         for block in allocator.ledger().blocks() {
             let (claim, shown) =
                 (allocator.ledger().get(block), allocator.ledger().is_shown(block));

@@ -3,6 +3,8 @@
 //! Whatever happens to it is an [`Input`]; the registrar alone says what comes of it. Two replicas
 //! with the same [`Replica::picture`] are one: nothing that they do can differ.
 
+pub(super) mod sketched;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::input::{Input, Topic};
 use super::picture::{answer, claim, node, subject, topic};
 use super::world::{NodeAt, Nodes, Options, Seen, block, uid};
-use crate::allocator::Allocator;
+use crate::allocator::{Allocator, Decision, Verdict};
 use crate::claim::{Mark, Sight};
 use crate::pools::Pools;
 use crate::range::Range;
@@ -63,6 +65,8 @@ pub(super) struct Replica {
     /// By block, what its watch will bring next, and whether that is what the server has.
     pending: Vec<Option<(Seen, bool)>>,
     sent: BTreeMap<Subject, Sent>,
+    /// Whether what happened last has given a Node a block, or has it still wait for its PATCH.
+    decided: bool,
     now: Instant,
 }
 
@@ -86,6 +90,7 @@ impl Replica {
             names: vec![0; options.nodes.into()],
             pending: vec![None; options.blocks.into()],
             sent: BTreeMap::new(),
+            decided: false,
             now: start,
         }
     }
@@ -100,6 +105,10 @@ impl Replica {
 
     pub(super) fn lists_next(&self) -> bool {
         self.phase == Phase::Claims
+    }
+
+    pub(super) fn has_decided(&self) -> bool {
+        self.decided
     }
 
     pub(super) fn runs(&self) -> bool {
@@ -187,6 +196,7 @@ impl Replica {
                 if *twice {
                     let again = self.registrar.answered(&command, answer.clone(), now);
                     work.subjects.extend(again.subjects);
+                    work.verdicts.extend(again.verdicts);
                 }
                 if !matches!(answer, Answer::Settled) {
                     work.subjects.push(subject);
@@ -298,6 +308,8 @@ impl Replica {
 
     /// One request at a time for each subject, as the queue has it.
     fn send(&mut self, work: Work) -> Vec<Command> {
+        let assigns = |verdict: &Verdict| matches!(verdict.decision, Decision::Assign(_));
+        self.decided = work.verdicts.iter().any(assigns);
         let mut commands = Vec::new();
         for subject in work.subjects {
             if self.sent.contains_key(&subject) {
@@ -364,9 +376,13 @@ impl Replica {
 
     /// All that decides what it will do.
     pub(super) fn picture(&self) -> String {
+        self.described(Registrar::picture)
+    }
+
+    fn described(&self, known: impl Fn(&Registrar, &[String], Instant) -> String) -> String {
         let Self { registrar, phase, lags, views, names, pending, sent, .. } = self;
         let uids = (0..self.options.nodes).map(uid).collect::<Vec<_>>();
-        let known = registrar.picture(&uids, self.now);
+        let known = known(registrar, &uids, self.now);
         format!("{phase:?}{lags}{views:?}{names:?}{pending:?}{sent:?}{known}")
     }
 }

@@ -4,6 +4,8 @@
 //! long as it can change anything. A claim may be made for any Node at any time, sent or not: that
 //! is more than can happen, and it spares the memory of who sent what.
 
+use std::net::IpAddr;
+
 use common::Prefix;
 
 use super::input::Reply;
@@ -114,12 +116,12 @@ pub(super) struct World {
 pub(super) type Change = (u8, bool);
 
 pub(super) fn block(number: u8) -> Prefix {
-    Prefix::parse_masking(&format!("10.0.{number}.0/24")).unwrap()
+    Prefix::containing([10, 0, number, 0].into(), 24).unwrap()
 }
 
 pub(super) fn block_number(block: Prefix) -> u8 {
-    let offset = block.to_string();
-    number(offset.trim_start_matches("10.0.").trim_end_matches(".0/24"))
+    let IpAddr::V4(address) = block.network() else { panic!("{block}") };
+    address.octets()[2]
 }
 
 pub(super) fn uid(number: u8) -> String {
