@@ -1,6 +1,6 @@
 //! Pure: when the next round of the loop begins.
 //!
-//! At once after what changed a quiet machine; but the loop works a fifth of the time at most, and
+//! At once after what changed a quiet machine; but short rounds take a fifth of the time at most, and
 //! where it repairs again and again somebody undoes what it does: then it waits longer and longer,
 //! because such a quarrel is not won by who is faster, and should not eat the machine.
 
@@ -15,9 +15,9 @@ const PRICE: u32 = 5;
 /// What may be owed before there has to be a rest, so that what happens now and then waits for none.
 const CREDIT: Duration = Duration::from_secs(2);
 
-/// The longest rest: what took longer than that pays for was no work, but a machine that stood still, or a
-/// program that was waited for.
-const LONGEST_REST: Duration = Duration::from_secs(5);
+/// The longest rest: a change is to be followed within a second, also after a round of thousands of routes.
+/// What took much longer was no work, but a machine that stood still, or a program that was waited for.
+const LONGEST_REST: Duration = Duration::from_millis(500);
 
 /// The pause after a round that changed something, after which the machine is looked at again.
 const PAUSE: Duration = Duration::from_millis(20);
