@@ -37,10 +37,8 @@ impl KnownRoutes {
     /// Whatever is told of links and addresses counts as well: of IPv4 routes that go with theirs
     /// nothing is told. So does more than the socket could hold.
     pub(crate) fn now(&mut self, netlink: &mut Netlink) -> Result<Vec<Route>, NetError> {
-        let quiet = match self.events.next() {
-            Ok(told) => told.is_empty(),
-            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-        };
+        let quiet =
+            matches!(self.events.next(), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
         let listed = self.listed.take().filter(|listed| quiet && listed.at.elapsed() < RESYNC);
         let listed = match listed {
             Some(listed) => listed,
