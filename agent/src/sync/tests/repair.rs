@@ -1,5 +1,5 @@
 //! Each thing that somebody can break, twenty times on a real kernel: it is put right, or named where
-//! it is not ours to put right, each time because somebody told the loop, and mostly within a second.
+//! it is not ours to put right, each time because somebody told the loop, and within a second.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +17,8 @@ use crate::testing::lab::{Pod, index};
 
 const TIMES: usize = 20;
 
-/// For the median: on a machine that others share, one time may be anything up to [`DEADLINE`].
+/// For all but one of twenty: where others share the machine it may stand still once, and that one time
+/// may be anything up to [`DEADLINE`].
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// What the agent keeps right, without what the kernel numbers anew.
@@ -104,10 +105,10 @@ impl Times {
     fn check(mut self, what: &str) {
         self.0.sort();
         let rank = |percent: usize| self.0[(self.0.len() * percent).div_ceil(100) - 1];
-        let (p50, p99, most) = (rank(50), rank(99), rank(100));
+        let (p50, p95, p99, most) = (rank(50), rank(95), rank(99), rank(100));
         let text = format!("{} times, p50 {p50:.1?}, p99 {p99:.1?}, most {most:.1?}", self.0.len());
         println!("{what}: {text}");
-        assert!(p50 <= LIMIT, "{what}: {text}");
+        assert!(p95 <= LIMIT, "{what}: {text}");
     }
 }
 
@@ -363,9 +364,9 @@ fn who_never_gives_up_is_answered_ever_more_slowly() {
         while !is_quarrel() {
             undo().await;
         }
-        // What the other tests here do is none yet.
+        // Of the 31 changes that are too many, some may be those of the start.
         let repairs = seen.repairs("sysctl");
-        assert!(repairs > TIMES, "a quarrel after {repairs} repairs");
+        assert!(repairs >= 28, "a quarrel after {repairs} repairs");
         let start = Instant::now();
         for _ in 0..6 {
             undo().await;
