@@ -8,6 +8,7 @@ pub mod apply;
 pub mod attachments;
 pub mod before;
 pub mod bridge;
+pub mod claims;
 pub mod cleanup;
 pub mod cluster;
 pub mod cni_config;

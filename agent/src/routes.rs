@@ -3,7 +3,7 @@
 //! Whatever a Node says of itself is checked: a wrong or hostile one spoils its own route only.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -12,6 +12,8 @@ use common::node::NodeView;
 use common::{Family, Prefix, names};
 use net::addr::Address;
 use net::route::{Route, RouteChange};
+
+use crate::claims::{self, Claim, Settled};
 
 /// Who makes the routes to the other Nodes' pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,34 +110,39 @@ pub struct Place<'a> {
 /// Where PodCIDRs overlap, the machine's own come first, then the older Node's (creationTimestamp,
 /// then UID): nobody can take another's traffic by claiming its range.
 pub fn desired<'a>(place: Place<'a>, nodes: impl IntoIterator<Item = &'a NodeView>) -> Routes {
-    let own = place.ranges.iter().map(|&range| (range, place.node));
-    let mut taken = own.collect::<BTreeMap<_, _>>();
     let peers = nodes.into_iter().filter(|node| node.name != place.node);
-    let mut peers = peers.collect::<Vec<_>>();
-    peers.sort_by_key(|node| (node.created, &node.uid));
     let foreign = place.routes.iter().filter(|route| !is_ours(route)).collect::<Vec<_>>();
-    let mut routes = Routes::default();
-    for (node, cidr) in
-        peers.into_iter().flat_map(|node| node.pod_cidrs.iter().map(move |c| (node, c)))
-    {
-        let route = claim(place, cidr, &taken).and_then(|destination| {
-            taken.insert(destination, &node.name);
-            let hop = hop(place, node, destination.family(), &foreign)?;
-            occupied(destination, &foreign)?;
-            Ok(hop.map(|hop| (destination, hop)))
-        });
-        match route {
-            Ok(route) => routes.by_destination.extend(route),
-            Err(why) => {
-                routes.refused.push(Refused { node: node.name.clone(), cidr: cidr.clone(), why });
+    let (mut claims, mut refused) = (Vec::new(), Vec::new());
+    for node in peers {
+        for (position, cidr) in node.pod_cidrs.iter().enumerate() {
+            match range(place, cidr) {
+                Ok(range) => claims.push(Claim { range, node, position }),
+                Err(why) => refused.push(Refused::of(node, position, why)),
             }
         }
     }
-    routes.refused.sort();
-    routes
+    let Settled { won, lost } = claims::settle(claims);
+    refused.extend(lost.into_iter().map(|(claim, winner)| {
+        let why = Why::Overlaps { cidr: winner.range, node: winner.node.name.clone() };
+        Refused::of(claim.node, claim.position, why)
+    }));
+    let hops = won.into_iter().filter_map(|Claim { range, node, position }| {
+        let free = |hop: Option<Hop>| occupied(range, &foreign).map(|()| hop);
+        match hop(place, node, range.family(), &foreign).and_then(free) {
+            Ok(hop) => hop.map(|hop| (range, hop)),
+            Err(why) => {
+                refused.push(Refused::of(node, position, why));
+                None
+            }
+        }
+    });
+    let by_destination = hops.collect();
+    refused.sort();
+    Routes { by_destination, refused }
 }
 
-fn claim(place: Place<'_>, cidr: &str, taken: &BTreeMap<Prefix, &str>) -> Result<Prefix, Why> {
+/// A peer's range, if a peer can have it.
+fn range(place: Place<'_>, cidr: &str) -> Result<Prefix, Why> {
     let cidr = Prefix::parse_masking(cidr).map_err(|_| Why::NoCidr)?;
     if !place.cluster_cidrs.iter().any(|cluster| cluster.covers(cidr)) {
         return Err(Why::OutsideCluster);
@@ -143,12 +150,15 @@ fn claim(place: Place<'_>, cidr: &str, taken: &BTreeMap<Prefix, &str>) -> Result
     if let Some(&services) = place.services.iter().find(|services| services.overlaps(cidr)) {
         return Err(Why::OfServices(services));
     }
-    // What is taken does not overlap, so only the neighbours in order can.
-    let before = taken.range(..=cidr).next_back();
-    let after = taken.range(cidr..).next();
-    match before.into_iter().chain(after).find(|(other, _)| other.overlaps(cidr)) {
-        Some((&cidr, &node)) => Err(Why::Overlaps { cidr, node: node.to_owned() }),
+    match place.ranges.iter().find(|own| own.overlaps(cidr)) {
+        Some(&own) => Err(Why::Overlaps { cidr: own, node: place.node.to_owned() }),
         None => Ok(cidr),
+    }
+}
+
+impl Refused {
+    fn of(node: &NodeView, position: usize, why: Why) -> Self {
+        Self { node: node.name.clone(), cidr: node.pod_cidrs[position].clone(), why }
     }
 }
 
@@ -204,17 +214,19 @@ fn is_host(address: IpAddr, network: Prefix) -> bool {
 /// Only routes of our protocol are deleted, and before any is set, so that a range that moves never
 /// has two.
 pub fn plan(desired: &Routes, observed: &[Route]) -> Vec<RouteChange> {
-    let (mut deletions, mut right) = (Vec::new(), BTreeSet::new());
+    let (mut deletions, mut right) = (Vec::new(), Vec::new());
     for &route in observed.iter().filter(|route| is_ours(route)) {
         let wanted = desired.by_destination.get(&route.destination);
         match wanted.map(|&hop| hop.route_to(route.destination)) {
-            Some(wanted) if wanted == route => drop(right.insert(route.destination)),
+            Some(wanted) if wanted == route => right.push(route.destination),
             // It will be replaced.
             Some(wanted) if wanted.metric == route.metric => {}
             _ => deletions.push(RouteChange::Delete(route)),
         }
     }
-    let wrong = desired.by_destination.iter().filter(|(to, _)| !right.contains(to));
+    right.sort_unstable();
+    let wrong = desired.by_destination.iter();
+    let wrong = wrong.filter(|(to, _)| right.binary_search(to).is_err());
     let replacements = wrong.map(|(&to, hop)| RouteChange::Replace(hop.route_to(to)));
     deletions.into_iter().chain(replacements).collect()
 }
