@@ -10,8 +10,8 @@ use common::node::NodeView;
 pub struct Claim<'a> {
     pub range: Prefix,
     pub node: &'a NodeView,
-    /// Which of its Node's, from 0 on.
-    pub position: usize,
+    /// Of all claims, each Node's in its own order.
+    pub number: usize,
 }
 
 /// What becomes of claims.
@@ -27,7 +27,7 @@ pub struct Settled<'a> {
 ///
 /// In order, a range stands directly before all that it holds: only where there are such does anybody's age matter.
 pub fn settle(mut claims: Vec<Claim<'_>>) -> Settled<'_> {
-    claims.sort_unstable_by_key(|claim| (claim.range, &claim.node.name, claim.position));
+    claims.sort_unstable_by_key(|claim| (claim.range, claim.number));
     let mut settled = Settled::default();
     let mut rest = claims.as_slice();
     while let Some(widest) = rest.first() {
@@ -45,7 +45,7 @@ pub fn settle(mut claims: Vec<Claim<'_>>) -> Settled<'_> {
 impl<'a> Settled<'a> {
     /// Claims that are all in one range.
     fn add(&mut self, mut rivals: Vec<Claim<'a>>) {
-        rivals.sort_by_key(|claim| (claim.node.created, &claim.node.uid, claim.position));
+        rivals.sort_by_key(|claim| (claim.node.created, &claim.node.uid, claim.number));
         let mut taken = BTreeMap::<Prefix, Claim<'a>>::new();
         for claim in rivals {
             // What is taken does not overlap, so only the neighbours in order can.
@@ -69,13 +69,11 @@ mod tests {
     use crate::testing::node;
 
     fn claims(nodes: &[NodeView]) -> Vec<Claim<'_>> {
-        let of = |node| {
-            move |(position, cidr): (usize, &String)| {
-                let range = cidr.parse().unwrap();
-                Claim { range, node, position }
-            }
-        };
-        nodes.iter().flat_map(|node| node.pod_cidrs.iter().enumerate().map(of(node))).collect()
+        let cidrs = nodes.iter().flat_map(|node| node.pod_cidrs.iter().map(move |c| (node, c)));
+        let cidrs = cidrs.enumerate();
+        let claim =
+            cidrs.map(|(number, (node, c))| Claim { range: c.parse().unwrap(), node, number });
+        claim.collect()
     }
 
     #[track_caller]
@@ -117,7 +115,7 @@ mod tests {
 
     /// As it is said, one after the other.
     fn by_age(mut claims: Vec<Claim<'_>>) -> Vec<Prefix> {
-        claims.sort_by_key(|claim| (claim.node.created, &claim.node.uid, claim.position));
+        claims.sort_by_key(|claim| (claim.node.created, &claim.node.uid, claim.number));
         let mut won = Vec::<Prefix>::new();
         for Claim { range, .. } in claims {
             if !won.iter().any(|other| other.overlaps(range)) {

@@ -51,7 +51,10 @@ pub async fn follow(client: Client, contact: Contact, own: &str, latest: &watch:
         };
         listed = nodes.known().is_some();
         if news {
-            latest.send_replace(nodes.known().cloned().map(Arc::new));
+            let before = latest.send_replace(nodes.known().cloned().map(Arc::new));
+            // Whoever waits for the news need not wait until the old ones are taken apart.
+            tokio::task::yield_now().await;
+            drop(before);
         }
     }
 }

@@ -12,8 +12,9 @@ const BURST: Duration = Duration::from_millis(5);
 /// A fifth of the time may be work: each unit of it is paid off by so many that pass.
 const PRICE: u32 = 5;
 
-/// What may be owed before there has to be a rest, so that what happens now and then waits for none.
-const CREDIT: Duration = Duration::from_secs(2);
+/// What may be owed before there has to be a rest, so that what happens now and then waits for none: a second of
+/// work, as thousands of routes at once are.
+const CREDIT: Duration = Duration::from_secs(5);
 
 /// The longest rest: a change is to be followed within a second, also after a round of thousands of routes.
 /// What took much longer was no work, but a machine that stood still, or a program that was waited for.
@@ -211,13 +212,14 @@ mod tests {
         let mut now = Instant::now();
         let (mut pace, took) = (Pace::new(now), Duration::from_millis(100));
         let mut rests = Vec::new();
-        for _ in 0..8 {
+        for _ in 0..16 {
             now += took;
             let wait = pace.after(Went::Quiet, took, now);
             rests.push(wait.least.as_millis());
             now += wait.least;
         }
-        assert_eq!(rests, [0, 0, 0, 0, 100, 400, 400, 400]);
+        assert_eq!(rests[..12], [0; 12]);
+        assert_eq!(rests[12..], [300, 400, 400, 400]);
     }
 
     #[test]

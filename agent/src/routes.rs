@@ -112,28 +112,29 @@ pub struct Place<'a> {
 pub fn desired<'a>(place: Place<'a>, nodes: impl IntoIterator<Item = &'a NodeView>) -> Routes {
     let peers = nodes.into_iter().filter(|node| node.name != place.node);
     let foreign = place.routes.iter().filter(|route| !is_ours(route)).collect::<Vec<_>>();
-    let (mut claims, mut refused) = (Vec::new(), Vec::new());
-    for node in peers {
-        for (position, cidr) in node.pod_cidrs.iter().enumerate() {
-            match range(place, cidr) {
-                Ok(range) => claims.push(Claim { range, node, position }),
-                Err(why) => refused.push(Refused::of(node, position, why)),
+    // All that is to be read of a Node is read at once: of thousands none is in the processor's cache for long.
+    let (mut claims, mut asked, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    for (node, cidr) in peers.flat_map(|node| node.pod_cidrs.iter().map(move |cidr| (node, cidr))) {
+        match range(place, cidr) {
+            Ok(range) => {
+                let hop = hop(place, node, range.family(), &foreign);
+                let hop = hop.and_then(|hop| occupied(range, &foreign).map(|()| hop));
+                claims.push(Claim { range, node, number: asked.len() });
+                asked.push((cidr, hop));
             }
+            Err(why) => refused.push(Refused::of(node, cidr, why)),
         }
     }
     let Settled { won, lost } = claims::settle(claims);
-    refused.extend(lost.into_iter().map(|(claim, winner)| {
+    refused.extend(lost.into_iter().map(|(Claim { node, number, .. }, winner)| {
         let why = Why::Overlaps { cidr: winner.range, node: winner.node.name.clone() };
-        Refused::of(claim.node, claim.position, why)
+        Refused::of(node, asked[number].0, why)
     }));
-    let hops = won.into_iter().filter_map(|Claim { range, node, position }| {
-        let free = |hop: Option<Hop>| occupied(range, &foreign).map(|()| hop);
-        match hop(place, node, range.family(), &foreign).and_then(free) {
-            Ok(hop) => hop.map(|hop| (range, hop)),
-            Err(why) => {
-                refused.push(Refused::of(node, position, why));
-                None
-            }
+    let hops = won.into_iter().filter_map(|Claim { range, node, number }| match &asked[number] {
+        (_, Ok(hop)) => hop.map(|hop| (range, hop)),
+        (cidr, Err(why)) => {
+            refused.push(Refused::of(node, cidr, why.clone()));
+            None
         }
     });
     let by_destination = hops.collect();
@@ -157,8 +158,8 @@ fn range(place: Place<'_>, cidr: &str) -> Result<Prefix, Why> {
 }
 
 impl Refused {
-    fn of(node: &NodeView, position: usize, why: Why) -> Self {
-        Self { node: node.name.clone(), cidr: node.pod_cidrs[position].clone(), why }
+    fn of(node: &NodeView, cidr: &str, why: Why) -> Self {
+        Self { node: node.name.clone(), cidr: cidr.to_owned(), why }
     }
 }
 
