@@ -12,12 +12,10 @@ COPY . .
 # What --version tells beside the version; the folder that is built holds no .git.
 ARG COMMIT=unknown
 ARG DATE=unknown
-# How much cargo optimizes, where somebody is in a hurry; as Cargo.toml says unless they are given.
-ARG CARGO_PROFILE_RELEASE_LTO
-ARG CARGO_PROFILE_RELEASE_OPT_LEVEL
-ARG CARGO_PROFILE_RELEASE_CODEGEN_UNITS
+# Of cargo; `quick` is for who tests something else than how fast the programs are.
+ARG PROFILE=release
 # Cargo goes by times, which tell nothing across builds: a file whose content is that of the last build keeps the time that it had there.
-# Paths of the build leave no trace in the programs. The plugin is static, because a runtime starts it on the machine.
+# Paths of the build leave no trace in the programs, which are static: a runtime starts the plugin on the machine, and an agent without libraries of its own holds less memory.
 RUN --mount=type=cache,id=kubenet-build,target=/cache \
     set -eu; \
     mkdir -p /cache/src; cd /cache/src; \
@@ -26,16 +24,15 @@ RUN --mount=type=cache,id=kubenet-build,target=/cache \
       cmp -s "/src/$file" "$file" || { mkdir -p "${file%/*}"; cp "/src/$file" "$file"; }; \
     done; \
     export KUBENET_COMMIT="$COMMIT" KUBENET_DATE="$DATE" CARGO_TARGET_DIR=/cache/target; \
-    paths="--remap-path-prefix=/cache/src=. --remap-path-prefix=${CARGO_HOME:-/root/.cargo}=/cargo"; \
+    export RUSTFLAGS="--remap-path-prefix=/cache/src=. --remap-path-prefix=${CARGO_HOME:-/root/.cargo}=/cargo -C target-feature=+crt-static"; \
     host=$(rustc -vV | sed -n 's/^host: //p'); \
-    RUSTFLAGS="$paths" cargo build --release --locked -p agent -p check -p controller; \
-    RUSTFLAGS="$paths -C target-feature=+crt-static" cargo build --release --locked -p cni --target "$host"; \
-    mkdir -p /image/usr/local/bin; cd /cache/target; \
-    cp release/kubenet-agent release/kubenet-check release/kubenet-controller "$host/release/kubenet" /image/usr/local/bin
-# Each program's libraries, and the licenses of all that is Debian's.
+    cargo build --profile "$PROFILE" --locked --target "$host" -p agent -p check -p cni -p controller; \
+    mkdir -p /image/usr/local/bin; cd "/cache/target/$host/$PROFILE"; \
+    cp kubenet kubenet-agent kubenet-check kubenet-controller /image/usr/local/bin
+# Libraries of nft, and the licenses of all that is Debian's.
 RUN set -eu; cd /image; \
     cp --parents --dereference /usr/sbin/nft .; \
-    for file in $(ldd usr/sbin/nft usr/local/bin/kubenet-agent usr/local/bin/kubenet-check usr/local/bin/kubenet-controller | grep -o '/[^ ]*\.so[^ ]*' | sort -u); do \
+    for file in $(ldd usr/sbin/nft | grep -o '/[^ ]*\.so[^ ]*' | sort -u); do \
       cp --parents --dereference "$file" .; \
       dpkg --search "*/${file##*/}" | cut -d: -f1; \
     done | sort -u | xargs -I{} cp --parents --dereference /usr/share/doc/{}/copyright /usr/share/doc/nftables/copyright .; \

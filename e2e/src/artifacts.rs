@@ -1,26 +1,43 @@
-//! kubenet's own programs, built by cargo as they are released.
+//! kubenet's own programs, built by cargo: little optimized for a test, as they are released for a bench.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::program::{command, output, run};
 use crate::traces::Traces;
 
-/// Where the programs are.
+/// Where the programs are. All are static: they run on whatever machine, in whatever root.
 #[derive(Clone, Debug)]
 pub struct Artifacts {
     pub agent: PathBuf,
     pub controller: PathBuf,
-    /// Static: a container runtime starts it in whatever root it has.
     pub plugin: PathBuf,
-    /// Static: it is all that its image holds.
     pub probe: PathBuf,
 }
 
 /// Without any shared library.
 const STATIC: &str = "-C target-feature=+crt-static";
+
+/// Cargo's profile of what is measured, and of what is tested unless `PROFILE` names another one.
+const RELEASE: &str = "release";
+const QUICK: &str = "quick";
+
+fn profile() -> String {
+    std::env::var("PROFILE").unwrap_or_else(|_| QUICK.to_owned())
+}
+
+/// # Errors
+/// Where a bench would measure something else than what is released.
+pub fn must_be_released() -> Result<()> {
+    let profile = profile();
+    ensure!(
+        profile == RELEASE,
+        "PROFILE is {profile}, and a bench measures what is released: PROFILE=release"
+    );
+    Ok(())
+}
 
 /// The root of the source tree.
 pub fn source() -> &'static Path {
@@ -36,23 +53,19 @@ pub fn target() -> PathBuf {
 
 /// Builds what has changed.
 pub fn build(traces: &Traces) -> Result<Artifacts> {
-    let host = host_triple()?;
+    let (host, profile) = (host_triple()?, profile());
     let mut cargo = cargo();
-    cargo.args(["build", "--release", "--locked"]);
-    cargo.args(["-p", "agent", "-p", "controller"]);
-    run(traces, "cargo build of agent and controller", "cargo-programs", &mut cargo)?;
     // With a --target, flags apply to the programs and not to what builds them.
-    let mut cargo = self::cargo();
-    cargo.args(["build", "--release", "--locked", "--target", &host]);
-    cargo.args(["-p", "cni", "-p", "probe"]).env("RUSTFLAGS", STATIC);
-    run(traces, "cargo build of the plugin, static", "cargo-plugin", &mut cargo)?;
-    let programs = target().join("release");
-    let statics = target().join(&host).join("release");
+    cargo.args(["build", "--profile", &profile, "--locked", "--target", &host]);
+    cargo.args(["-p", "agent", "-p", "controller", "-p", "cni", "-p", "probe"]);
+    cargo.env("RUSTFLAGS", STATIC);
+    run(traces, "cargo build of kubenet's programs", "cargo-programs", &mut cargo)?;
+    let programs = target().join(&host).join(&profile);
     Ok(Artifacts {
         agent: programs.join("kubenet-agent"),
         controller: programs.join("kubenet-controller"),
-        plugin: statics.join("kubenet"),
-        probe: statics.join("probe"),
+        plugin: programs.join("kubenet"),
+        probe: programs.join("probe"),
     })
 }
 

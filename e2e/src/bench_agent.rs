@@ -50,7 +50,8 @@ pub fn run(plan: &Plan) -> Result<()> {
 /// Breaks each thing that the agent keeps right, again and again, on the kernel alone.
 pub fn repairs() -> Result<()> {
     let mut tests = cargo();
-    tests.args(["test", "-p", "agent", "--locked", "--lib", "--", "sync::tests::repair"]);
+    tests.args(["test", "--release", "-p", "agent", "--locked", "--lib"]);
+    tests.args(["--", "sync::tests::repair"]);
     tests.args(["--nocapture", "--test-threads=1"]).env("REPAIRS", REPAIRS);
     let done = tests.status().context("cannot start cargo")?;
     anyhow::ensure!(done.success(), "something was not put right in time");

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
+use e2e::artifacts;
 use e2e::bench::{self, Programs};
 use e2e::bench_agent;
 use e2e::bench_controller::{self, Scope};
@@ -73,13 +75,13 @@ fn main() -> ExitCode {
         Command::Demo { keep: true, .. } => demo::run(Afterwards::Keep),
         Command::Demo { keep: false, .. } => demo::run(Afterwards::End),
         Command::Test => stages::run(),
-        Command::Bench => bench::run(),
-        Command::BenchPods => bench_pods::run(),
+        Command::Bench => measured(bench::run),
+        Command::BenchPods => measured(bench_pods::run),
         Command::BenchAgent { repairs: true, .. } => bench_agent::repairs(),
         Command::BenchAgent { sizes, alone, .. } => {
-            bench_agent::run(&bench_agent::Plan { sizes, flannel: !alone })
+            measured(|| bench_agent::run(&bench_agent::Plan { sizes, flannel: !alone }))
         }
-        Command::BenchController(scope) => bench_controller::run(&scope),
+        Command::BenchController(scope) => measured(|| bench_controller::run(&scope)),
         Command::BenchInside { reference, floors } => {
             bench::inside(&Programs { reference, floors })
         }
@@ -92,4 +94,8 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn measured(bench: impl FnOnce() -> Result<()>) -> Result<()> {
+    artifacts::must_be_released().and_then(|()| bench())
 }

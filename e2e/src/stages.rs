@@ -17,7 +17,7 @@ use crate::{chain, helm, host, lab, reference};
 
 use self::tally::{Tally, failures};
 
-/// The test programs that need an API server, or a whole lab; `kind` is run by hand.
+/// The test programs that need an API server, or a whole lab.
 const LABS: [&str; 5] = ["agent", "controller", "deployment", "kind", "scenarios"];
 
 /// What all of it may take once everything is built, and on a new machine.
@@ -166,6 +166,12 @@ fn stages(workspace: &Workspace) -> Vec<Stage> {
             "deployed by image, chart and Helm",
             "test -p e2e --locked --test deployment",
             420,
+            Wanted::Tests,
+        ),
+        Stage::new(
+            "kind: make kind, and what it leaves",
+            "test -p e2e --locked --test kind",
+            540,
             Wanted::Tests,
         ),
     ]);

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use anyhow::{Context, Error, Result, anyhow};
 use parking_lot::Mutex;
 
+use crate::artifacts;
 use crate::cgroup;
 use crate::identity::Identity;
 use crate::program;
@@ -36,6 +37,8 @@ pub enum Trace {
     Controller(String),
     /// A kernel module that was not loaded.
     Module(String),
+    /// The work folder of a kind cluster, whose dockerd has a session of its own.
+    Kind(String),
 }
 
 /// The list of one lab; clones share it.
@@ -187,6 +190,10 @@ impl Trace {
             Self::Module(name) => {
                 program::output(program::command("modprobe").args(["-r", name])).map(drop)
             }
+            Self::Kind(folder) => {
+                let down = artifacts::source().join("e2e/kind/down.sh");
+                program::output(program::command(down).env("W", folder)).map(drop)
+            }
         }
     }
 }
@@ -201,6 +208,7 @@ impl fmt::Display for Trace {
             Self::Cgroup(name) => write!(f, "cgroup {name}"),
             Self::Controller(name) => write!(f, "controller {name}"),
             Self::Module(name) => write!(f, "module {name}"),
+            Self::Kind(folder) => write!(f, "kind {folder}"),
         }
     }
 }
@@ -218,6 +226,7 @@ impl FromStr for Trace {
             "cgroup" => Self::Cgroup(rest.to_owned()),
             "controller" => Self::Controller(rest.to_owned()),
             "module" => Self::Module(rest.to_owned()),
+            "kind" => Self::Kind(rest.to_owned()),
             _ => return Err(anyhow!("{kind:?} is no trace")),
         })
     }

@@ -5,10 +5,10 @@
 use std::fs;
 use std::path::Path;
 
-use e2e::artifacts::source;
+use e2e::artifacts::{source, target};
 use e2e::kubernetes::Kubernetes;
 use e2e::program::{command, output, run_for_text};
-use e2e::traces::Logs;
+use e2e::traces::{Logs, Trace};
 use e2e::{helm, lab};
 
 /// What of this machine is in no namespace of dockerd's, as e2e/kind/README.md lists it.
@@ -48,8 +48,10 @@ fn kubenet_on_kind_is_green_after_each_restart_and_leaves_the_machine_as_it_was(
     let kube = kubernetes.program("kubelet").unwrap().with_file_name("kube");
     let [_, image] = helm::images(&traces).unwrap();
     let before = machine();
+    let folder = target().join("kind");
+    traces.note(&Trace::Kind(folder.display().to_string())).unwrap();
     let mut kind = command(source().join("e2e/kind/run.sh"));
-    kind.env("KUBE", kube).env("ARCHIVE", image).env("TAG", helm::NEW);
+    kind.env("W", folder).env("KUBE", kube).env("ARCHIVE", image).env("TAG", helm::NEW);
     for name in ["KEEP", "USE_DOCKER", "RESTARTS"] {
         kind.env_remove(name);
     }

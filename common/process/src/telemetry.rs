@@ -6,7 +6,10 @@ use std::io::{self, IsTerminal};
 use std::str::FromStr;
 
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{fmt as lines, registry};
 
 /// How a line of the log is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,17 +40,39 @@ impl FromStr for LogFormat {
 ///
 /// What `RUST_LOG` says wrongly is named on stderr and left out.
 pub fn init(format: LogFormat) {
-    let filter =
-        EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
+    let said = std::env::var("RUST_LOG").unwrap_or_default();
+    let (targets, senseless) = targets(&said);
+    for word in senseless {
+        eprintln!(
+            "RUST_LOG: {word:?} is no filter: want LEVEL or TARGET=LEVEL, as in info,agent=debug"
+        );
+    }
+    let layer = lines::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     // An error says that a test in this process has set up logging already.
     let _ = match format {
-        LogFormat::Text => lines.try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+        LogFormat::Text => registry().with(layer).with(targets).try_init(),
+        LogFormat::Json => {
+            registry().with(layer.json().flatten_event(true)).with(targets).try_init()
+        }
     };
+}
+
+/// Pure: the filter that `text` describes, and the words of it that make no sense.
+fn targets(text: &str) -> (Targets, Vec<&str>) {
+    let mut targets = Targets::new().with_default(LevelFilter::INFO);
+    let mut senseless = Vec::new();
+    for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        match word.parse::<Targets>() {
+            Ok(one) => {
+                if let Some(level) = one.default_level() {
+                    targets = targets.with_default(level);
+                }
+                targets.extend(one);
+            }
+            Err(_) => senseless.push(word),
+        }
+    }
+    (targets, senseless)
 }
 
 /// An error with its sources, in one line: `cannot do this: because of that`.
@@ -75,6 +100,29 @@ impl fmt::Display for Chain<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_is_info_but_for_what_it_says() {
+        let enabled = |text: &str, target: &str, level| {
+            let (targets, senseless) = targets(text);
+            assert_eq!(senseless, [""; 0], "{text}");
+            targets.would_enable(target, &level)
+        };
+        use tracing::Level;
+        assert!(enabled("", "agent", Level::INFO) && !enabled("", "agent", Level::DEBUG));
+        assert!(enabled("debug", "agent", Level::DEBUG));
+        let one = "info, agent::sync=debug,kube=off";
+        assert!(enabled(one, "agent::sync", Level::DEBUG));
+        assert!(!enabled(one, "agent", Level::DEBUG) && enabled(one, "agent", Level::INFO));
+        assert!(!enabled(one, "kube", Level::ERROR));
+    }
+
+    #[test]
+    fn a_senseless_filter_is_named_and_the_others_count() {
+        let (targets, senseless) = targets("agent=loud,debug");
+        assert_eq!(senseless, ["agent=loud"]);
+        assert!(targets.would_enable("agent", &tracing::Level::DEBUG));
+    }
 
     #[derive(Debug, thiserror::Error)]
     enum Sample {

@@ -3,6 +3,7 @@
 //! See [`e2e::claims`].
 
 mod independence;
+mod named;
 mod privilege;
 mod ranges;
 mod routes;
@@ -30,6 +31,7 @@ const CLAIMS: &[Claim<Solo>] = &[
     ("an_agent_without_rights_says_which_and_tries_again_slowly", independence::forbidden),
     ("a_token_that_is_replaced_is_used_without_a_restart", independence::token),
     ("a_client_certificate_that_is_replaced_is_used_without_a_restart", independence::certificate),
+    ("an_api_server_is_found_by_its_name", named::found),
     ("an_agent_changes_its_own_nodes_condition_and_nothing_else", privilege::own_node),
 ];
 
