@@ -32,6 +32,9 @@ impl Contender {
             Self::Flannel(program) => {
                 let config = solo.traces.folder().join("net-conf.json");
                 fs::write(&config, CONFIG)?;
+                // It ends in a panic where its Node has no annotation yet.
+                let annotation = "flannel.alpha.coreos.com/backend-type=host-gw";
+                solo.api.kubectl(&["annotate", "node", solo::NAME, "--overwrite", annotation])?;
                 let mut flannel = solo.place.command(program);
                 flannel.env("NODE_NAME", solo::NAME);
                 flannel.args(["-kube-subnet-mgr", "-iface=eth0", "-kubeconfig-file"]);
