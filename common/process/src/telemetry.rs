@@ -99,6 +99,8 @@ impl fmt::Display for Chain<'_> {
 
 #[cfg(test)]
 mod tests {
+    use tracing::Level;
+
     use super::*;
 
     #[test]
@@ -108,7 +110,6 @@ mod tests {
             assert_eq!(senseless, [""; 0], "{text}");
             targets.would_enable(target, &level)
         };
-        use tracing::Level;
         assert!(enabled("", "agent", Level::INFO) && !enabled("", "agent", Level::DEBUG));
         assert!(enabled("debug", "agent", Level::DEBUG));
         let one = "info, agent::sync=debug,kube=off";
@@ -121,7 +122,7 @@ mod tests {
     fn a_senseless_filter_is_named_and_the_others_count() {
         let (targets, senseless) = targets("agent=loud,debug");
         assert_eq!(senseless, ["agent=loud"]);
-        assert!(targets.would_enable("agent", &tracing::Level::DEBUG));
+        assert!(targets.would_enable("agent", &Level::DEBUG));
     }
 
     #[derive(Debug, thiserror::Error)]
