@@ -132,7 +132,7 @@ fn stages(workspace: &Workspace) -> Vec<Stage> {
     for name in &workspace.crates {
         // Without the features that the others switch on.
         let check = format!("check --locked -p {name}");
-        stages.push(Stage::new(&format!("{name} alone"), &check, 25, Wanted::Success));
+        stages.push(Stage::new(&format!("{name} alone"), &check, 30, Wanted::Success));
     }
     stages.extend([
         // Cargo fails where the tree has no such crate, which is what is wanted here.
@@ -143,7 +143,7 @@ fn stages(workspace: &Workspace) -> Vec<Stage> {
             Wanted::Failure,
         ),
         Stage::new("unit, namespace and process tests", tests, 480, Wanted::Tests),
-        Stage::new("house rules, and the lab's own tests", &own, 60, Wanted::Tests),
+        Stage::new("house rules, and the lab's own tests", &own, 140, Wanted::Tests),
         Stage::new(
             "controller, on a real API server",
             "test -p e2e --locked --test controller",
@@ -153,13 +153,13 @@ fn stages(workspace: &Workspace) -> Vec<Stage> {
         Stage::new(
             "agent, on a real API server",
             "test -p e2e --locked --test agent",
-            120,
+            60,
             Wanted::Tests,
         ),
         Stage::new(
             "scenarios on real kubelets",
             "test -p e2e --locked --test scenarios",
-            180,
+            150,
             Wanted::Tests,
         ),
         Stage::new(
