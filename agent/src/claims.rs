@@ -3,35 +3,30 @@
 use std::collections::BTreeMap;
 
 use common::Prefix;
-use common::node::NodeView;
 
-/// One of a Node's podCIDRs.
-#[derive(Clone, Copy, Debug)]
-pub struct Claim<'a> {
-    pub range: Prefix,
-    pub node: &'a NodeView,
-    /// Of all claims, each Node's in its own order.
-    pub number: usize,
-}
+use crate::peers::Claim;
+
+/// The range, and who claims it.
+pub type Claimed<'a> = (Prefix, &'a Claim);
 
 /// What becomes of claims.
 #[derive(Clone, Debug, Default)]
 pub struct Settled<'a> {
     /// By range; none overlaps another.
-    pub won: Vec<Claim<'a>>,
+    pub won: Vec<Claimed<'a>>,
     /// Each with one that it overlaps and that won.
-    pub lost: Vec<(Claim<'a>, Claim<'a>)>,
+    pub lost: Vec<(Claimed<'a>, Claimed<'a>)>,
 }
 
 /// The older Node (creationTimestamp, then UID) gets what it claims, and of one Node the earlier claim counts.
 ///
 /// In order, a range stands directly before all that it holds: only where there are such does anybody's age matter.
-pub fn settle(mut claims: Vec<Claim<'_>>) -> Settled<'_> {
-    claims.sort_unstable_by_key(|claim| (claim.range, claim.number));
-    let mut settled = Settled::default();
+pub fn settle(mut claims: Vec<Claimed<'_>>) -> Settled<'_> {
+    claims.sort_by_key(|&(range, _)| range);
+    let mut settled = Settled { won: Vec::with_capacity(claims.len()), lost: Vec::new() };
     let mut rest = claims.as_slice();
-    while let Some(widest) = rest.first() {
-        let held = rest.iter().take_while(|claim| widest.range.covers(claim.range)).count();
+    while let Some((widest, _)) = rest.first() {
+        let held = rest.iter().take_while(|(range, _)| widest.covers(*range)).count();
         let (group, others) = rest.split_at(held);
         match group {
             [alone] => settled.won.push(*alone),
@@ -44,21 +39,25 @@ pub fn settle(mut claims: Vec<Claim<'_>>) -> Settled<'_> {
 
 impl<'a> Settled<'a> {
     /// Claims that are all in one range.
-    fn add(&mut self, mut rivals: Vec<Claim<'a>>) {
-        rivals.sort_by_key(|claim| (claim.node.created, &claim.node.uid, claim.number));
-        let mut taken = BTreeMap::<Prefix, Claim<'a>>::new();
-        for claim in rivals {
+    fn add(&mut self, mut rivals: Vec<Claimed<'a>>) {
+        rivals.sort_by_key(|(_, claim)| age(claim));
+        let mut taken = BTreeMap::<Prefix, &Claim>::new();
+        for (range, claim) in rivals {
             // What is taken does not overlap, so only the neighbours in order can.
-            let before = taken.range(..=claim.range).next_back();
-            let after = taken.range(claim.range..).next();
+            let before = taken.range(..=range).next_back();
+            let after = taken.range(range..).next();
             let mut neighbours = before.into_iter().chain(after);
-            match neighbours.find(|(range, _)| range.overlaps(claim.range)) {
-                Some((_, &winner)) => self.lost.push((claim, winner)),
-                None => drop(taken.insert(claim.range, claim)),
+            match neighbours.find(|(other, _)| other.overlaps(range)) {
+                Some((&other, &winner)) => self.lost.push(((range, claim), (other, winner))),
+                None => drop(taken.insert(range, claim)),
             }
         }
-        self.won.extend(taken.into_values());
+        self.won.extend(taken);
     }
+}
+
+fn age(claim: &Claim) -> (i64, &str, u32) {
+    (claim.node.created, &claim.node.uid, claim.index)
 }
 
 #[cfg(test)]
@@ -68,19 +67,22 @@ mod tests {
     use super::*;
     use crate::testing::node;
 
-    fn claims(nodes: &[NodeView]) -> Vec<Claim<'_>> {
-        let cidrs = nodes.iter().flat_map(|node| node.pod_cidrs.iter().map(move |c| (node, c)));
-        let cidrs = cidrs.enumerate();
-        let claim =
-            cidrs.map(|(number, (node, c))| Claim { range: c.parse().unwrap(), node, number });
-        claim.collect()
+    fn claims(nodes: &[&str]) -> Vec<Claim> {
+        nodes
+            .iter()
+            .flat_map(|text| Claim::all_of(&node(text).into()).collect::<Vec<_>>())
+            .collect()
+    }
+
+    fn claimed(claims: &[Claim]) -> Vec<Claimed<'_>> {
+        claims.iter().map(|claim| (claim.range.unwrap(), claim)).collect()
     }
 
     #[track_caller]
     fn check(nodes: &[&str], won: &[&str], lost: &[&str]) {
-        let nodes = nodes.iter().map(|text| node(text)).collect::<Vec<_>>();
-        let settled = settle(claims(&nodes));
-        let text = |claim: &Claim<'_>| format!("{} {}", claim.node.name, claim.range);
+        let claims = claims(nodes);
+        let settled = settle(claimed(&claims));
+        let text = |(range, claim): &Claimed<'_>| format!("{} {range}", claim.node.name);
         assert_eq!(settled.won.iter().map(text).collect::<Vec<_>>(), won);
         let pairs = settled.lost.iter();
         let pairs = pairs.map(|(loser, winner)| format!("{} to {}", text(loser), text(winner)));
@@ -114,10 +116,10 @@ mod tests {
     }
 
     /// As it is said, one after the other.
-    fn by_age(mut claims: Vec<Claim<'_>>) -> Vec<Prefix> {
-        claims.sort_by_key(|claim| (claim.node.created, &claim.node.uid, claim.number));
+    fn by_age(mut claims: Vec<Claimed<'_>>) -> Vec<Prefix> {
+        claims.sort_by_key(|(_, claim)| age(claim));
         let mut won = Vec::<Prefix>::new();
-        for Claim { range, .. } in claims {
+        for (range, _) in claims {
             if !won.iter().any(|other| other.overlaps(range)) {
                 won.push(range);
             }
@@ -136,14 +138,15 @@ mod tests {
                 all.subnet(length, index % (1 << (length - 24))).unwrap().to_string()
             };
             let nodes = parts.into_iter().enumerate().map(|(number, (age, a, long, b, longer))| {
-                node(&format!("n{number} {age} {} {}", cidr(a, long), cidr(b, longer)))
+                format!("n{number} {age} {} {}", cidr(a, long), cidr(b, longer))
             });
             let nodes = nodes.collect::<Vec<_>>();
-            let settled = settle(claims(&nodes));
-            prop_assert_eq!(settled.won.len() + settled.lost.len(), 2 * nodes.len());
-            let won = settled.won.iter().map(|claim| claim.range).collect::<Vec<_>>();
-            prop_assert_eq!(&won, &by_age(claims(&nodes)));
-            let overlap = settled.lost.iter().all(|(a, b)| a.range.overlaps(b.range));
+            let claims = claims(&nodes.iter().map(String::as_str).collect::<Vec<_>>());
+            let settled = settle(claimed(&claims));
+            prop_assert_eq!(settled.won.len() + settled.lost.len(), claims.len());
+            let won = settled.won.iter().map(|&(range, _)| range).collect::<Vec<_>>();
+            prop_assert_eq!(&won, &by_age(claimed(&claims)));
+            let overlap = settled.lost.iter().all(|((a, _), (b, _))| a.overlaps(*b));
             prop_assert!(overlap);
         }
     }

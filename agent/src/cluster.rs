@@ -36,7 +36,7 @@ impl Known {
         match source {
             Source::Flags(pod_cidrs) => {
                 info!(?pod_cidrs, "this machine is alone: no API server is asked or told");
-                let nodes = Some(nodes::alone(node, pod_cidrs).into());
+                let nodes = Some(nodes::alone(node, pod_cidrs));
                 Self { nodes, since: None, ranges: Ranges::default() }
             }
             Source::Cluster => {

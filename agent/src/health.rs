@@ -93,9 +93,8 @@ pub async fn follow(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
+    use crate::state::Nodes;
     use crate::unready::Unready;
 
     #[tokio::test]
@@ -107,7 +106,7 @@ mod tests {
         let expect = |text: &str| assert!(readiness.report(&[]).to_string().contains(text));
         let scenario = async {
             expect("[-]network failed: nobody has looked yet");
-            latest.send_replace(Some(Arc::default()));
+            latest.send_replace(Some(Nodes::default()));
             judge.send_replace(Some(Err(Unready::NoUplink)));
             tokio::task::yield_now().await;
             expect("[-]network failed: no enabled normal interface");
@@ -127,13 +126,13 @@ mod tests {
     async fn nodes_of_an_earlier_start_are_stale_until_a_list_arrives() {
         let readiness = checks();
         let (judge, verdicts) = watch::channel(Some(Ok(())));
-        let (latest, nodes) = watch::channel(Some(Arc::default()));
+        let (latest, nodes) = watch::channel(Some(Nodes::default()));
         let (_away, outage) = watch::channel(None);
         let scenario = async {
             let text = readiness.report(&[]).to_string();
             assert!(text.contains("[+]nodes ok: stale since 1970-01-01T00:00:00Z"), "{text}");
             assert!(readiness.report(&[]).is_ready());
-            latest.send_replace(Some(Arc::default()));
+            latest.send_replace(Some(Nodes::default()));
             judge.send_replace(Some(Ok(())));
             tokio::task::yield_now().await;
             assert!(readiness.report(&[]).to_string().contains("[+]nodes ok\n"));
@@ -160,7 +159,7 @@ mod tests {
             tokio::task::yield_now().await;
             expect("[-]nodes failed: the list of Nodes has not arrived: refused\n");
             away.send_replace(None);
-            latest.send_replace(Some(Arc::default()));
+            latest.send_replace(Some(Nodes::default()));
             tokio::task::yield_now().await;
             expect("[+]nodes ok\n");
             away.send_replace(Some(refused));

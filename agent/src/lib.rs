@@ -33,6 +33,7 @@ pub mod nodes;
 pub mod observe;
 pub mod others;
 pub mod pace;
+pub mod peers;
 pub mod pod_cidrs;
 pub mod ports;
 mod programs;

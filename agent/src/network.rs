@@ -15,11 +15,12 @@ use crate::hairpin::{Hairpin, deduplication};
 use crate::loopback::Loopback;
 use crate::mode::Runtime;
 use crate::mtu;
+use crate::peers::Peers;
 use crate::pod_cidrs;
 use crate::ports;
 use crate::routes::{self, Place, Routes, Routing};
 use crate::segment::Segment;
-use crate::state::{Config, Nodes, Observed, Step};
+use crate::state::{Config, Observed, Step};
 use crate::sysctl::Setting;
 use crate::unready::Unready;
 
@@ -47,11 +48,11 @@ pub struct Network {
 /// While that is not known: then nothing is changed, and above all nothing deleted.
 pub fn desired(
     config: &Config,
-    nodes: Option<&Nodes>,
+    peers: Option<&Peers>,
     observed: &Observed,
 ) -> Result<Network, Unready> {
-    let nodes = nodes.ok_or(Unready::NodesUnknown)?;
-    let own = nodes.get(&config.node).ok_or_else(|| Unready::NoNode(config.node.clone()))?;
+    let peers = peers.ok_or(Unready::NodesUnknown)?;
+    let own = peers.own.as_ref().ok_or_else(|| Unready::NoNode(config.node.clone()))?;
     let ranges = pod_cidrs::ranges(own, observed)?;
     let now = observed.bridge();
     if now.is_some_and(|link| link.kind != Kind::Bridge) {
@@ -68,9 +69,8 @@ pub fn desired(
         routes: &observed.routes,
         bridge: now.map(|link| link.index),
     };
-    let peers = nodes.values().map(AsRef::as_ref);
     let routes = match config.routing {
-        Routing::Direct => routes::desired(place, peers),
+        Routing::Direct => routes::desired(place, &peers.claims),
         // Those of an earlier start in another mode go.
         Routing::Cloud | Routing::None => Routes::default(),
     };

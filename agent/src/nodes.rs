@@ -22,7 +22,7 @@ use tracing::warn;
 use crate::state::Nodes;
 
 /// The latest Nodes; none until the first full list has arrived.
-pub type Latest = Option<Arc<Nodes>>;
+pub type Latest = Option<Nodes>;
 
 /// Events that are taken together if they have arrived together.
 const CHUNK: usize = 128;
@@ -33,29 +33,29 @@ const KEEP_AFTER: Duration = Duration::from_secs(1);
 /// What is kept is the cluster's: for everybody of this machine to read.
 const READABLE: u32 = 0o644;
 
-/// Follows the API server for ever and publishes each change that matters to the Node `own`.
+/// Follows the API server for ever and tells of each change that matters to the Node `own`.
 ///
-/// An absent API server is waited for, and `contact` told; heartbeats and the like publish nothing.
+/// An absent API server is waited for, and `contact` told; of heartbeats and the like nothing is told.
 pub async fn follow(client: Client, contact: Contact, own: &str, latest: &watch::Sender<Latest>) {
     let mut nodes = process::nodes::Nodes::default();
     let mut listed = false;
     let mut chunks = std::pin::pin!(process::nodes::watch(client, contact).ready_chunks(CHUNK));
     while let Some(events) = chunks.next().await {
         let changes = events.into_iter().flat_map(|event| nodes.apply(event)).collect::<Vec<_>>();
-        let news = match latest.borrow().as_deref() {
-            // What is published may be from a file: the first list is news, whatever is in it.
-            _ if !listed => nodes.known().is_some(),
-            Some(before) => changes.iter().any(|change| matters(change, own, before)),
-            // An empty first list changes nothing, but says that there are no Nodes.
-            None => true,
-        };
+        // In place: a copy of thousands for each change would take longer than what is made of it.
+        latest.send_if_modified(|latest| match (latest, nodes.known()) {
+            (Some(latest), Some(_)) if listed => {
+                let taken = changes.iter().map(|change| take(latest, change, own));
+                taken.filter(|matters| *matters).count() > 0
+            }
+            // What was known before may be from a file: the first list is news, whatever is in it.
+            (latest, Some(list)) => {
+                *latest = Some(list.clone());
+                true
+            }
+            (_, None) => false,
+        });
         listed = nodes.known().is_some();
-        if news {
-            let before = latest.send_replace(nodes.known().cloned().map(Arc::new));
-            // Whoever waits for the news need not wait until the old ones are taken apart.
-            tokio::task::yield_now().await;
-            drop(before);
-        }
     }
 }
 
@@ -71,7 +71,7 @@ pub fn kept(path: &Path) -> Latest {
     let kept = serde_json::from_slice::<Vec<NodeView>>(&text);
     let kept = kept.inspect_err(|error| warn!(%error, "the last known Nodes make no sense"));
     let nodes = kept.ok()?.into_iter().map(|node| (node.name.clone(), Arc::new(node)));
-    Some(Arc::new(nodes.collect()))
+    Some(nodes.collect())
 }
 
 /// The Node `name` with these podCIDRs, and no other.
@@ -111,11 +111,20 @@ fn write(path: &Path, nodes: &Nodes) -> io::Result<()> {
     })
 }
 
+/// Makes the change, and says whether it matters.
+///
 /// A peer's condition is its own affair: in a large cluster they change all the time.
-fn matters(change: &Change, own: &str, before: &Nodes) -> bool {
-    let Change::Applied(node) = change else { return true };
+fn take(nodes: &mut Nodes, change: &Change, own: &str) -> bool {
+    let node = match change {
+        Change::Applied(node) => node,
+        Change::Gone(node) => {
+            nodes.remove(&node.name);
+            return true;
+        }
+    };
     let bare = |node: &NodeView| NodeView { network_unavailable: None, ..node.clone() };
-    node.name == own || before.get(&node.name).is_none_or(|before| bare(before) != bare(node))
+    let before = nodes.insert(node.name.clone(), Arc::clone(node));
+    node.name == own || before.is_none_or(|before| bare(&before) != bare(node))
 }
 
 #[cfg(test)]
@@ -135,14 +144,14 @@ mod tests {
         let (latest, nodes) = watch::channel(None);
         let known = Nodes::from([("b".to_owned(), node("b 2 10.244.2.0/24 192.0.2.2").into())]);
         let scenario = async {
-            latest.send_replace(Some(Arc::new(known.clone())));
+            latest.send_replace(Some(known.clone()));
             tokio::time::sleep(2 * KEEP_AFTER).await;
         };
         tokio::select! {
             () = keep(&path, nodes) => panic!("it ended"),
             () = scenario => {}
         }
-        assert_eq!(kept(&path), Some(Arc::new(known)));
+        assert_eq!(kept(&path), Some(known));
         fs::write(&path, "half a li").unwrap();
         assert_eq!(kept(&path), None);
     }
@@ -160,7 +169,7 @@ mod tests {
         let texts = ["me 1 10.244.1.0/24", "b 2 10.244.2.0/24"];
         let before =
             texts.map(|text| (text.split(' ').next().unwrap().to_owned(), node(text).into()));
-        let matters = |change: &Change| matters(change, "me", &before.clone().into());
+        let matters = |change: &Change| take(&mut before.clone().into(), change, "me");
         assert!(matters(&condition("me 1 10.244.1.0/24")));
         assert!(!matters(&condition("b 2 10.244.2.0/24")));
         assert!(matters(&condition("b 2 10.244.3.0/24")));

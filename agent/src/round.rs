@@ -11,7 +11,8 @@ use crate::cni_config;
 use crate::exceptions::Exceptions;
 use crate::machine::Machine;
 use crate::mode::Runtime;
-use crate::state::{self, Config, Nodes, Step};
+use crate::peers::Peers;
+use crate::state::{self, Config, Step};
 use crate::sysctl;
 use crate::unready::{Unready, Verdict};
 
@@ -65,8 +66,8 @@ struct Outcome {
 
 impl Machine {
     /// Brings the machine one round closer to what it should be, and says so.
-    pub fn round(&mut self, config: &Config, nodes: Option<&Nodes>, said: &mut Said) -> Round {
-        let converged = self.converge(config, nodes, said);
+    pub fn round(&mut self, config: &Config, peers: Option<&Peers>, said: &mut Said) -> Round {
+        let converged = self.converge(config, peers, said);
         let (outcome, verdict) = match converged {
             Ok(mut outcome) => {
                 let first = std::mem::take(&mut outcome.failures).into_iter().next();
@@ -87,7 +88,7 @@ impl Machine {
     fn converge(
         &mut self,
         config: &Config,
-        nodes: Option<&Nodes>,
+        peers: Option<&Peers>,
         said: &mut Said,
     ) -> Result<Outcome, Unready> {
         if self.paths.cleaning().exists() {
@@ -102,7 +103,7 @@ impl Machine {
         let told = said.exceptions.replace(observed.exceptions.clone());
         self.reaper.complete();
         self.reaper.remove_dead(&observed.links);
-        let desired = state::desired(config, nodes, &observed)?;
+        let desired = state::desired(config, peers, &observed)?;
         let mut outcome = self.apply_all(&state::plan(&desired, &observed));
         outcome.failures.extend(state::obstacle(&desired, &observed));
         outcome.failures.extend(state::shadow(&desired, &observed));

@@ -8,12 +8,12 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use common::node::NodeView;
 use common::{Family, Prefix, names};
 use net::addr::Address;
 use net::route::{Route, RouteChange};
 
-use crate::claims::{self, Claim, Settled};
+use crate::claims::{self, Settled};
+use crate::peers::Claim;
 
 /// Who makes the routes to the other Nodes' pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,37 +105,31 @@ pub struct Place<'a> {
     pub bridge: Option<u32>,
 }
 
-/// The routes to `nodes`, but for the one that the machine is itself.
+/// The routes to the Nodes that make these claims, of which none is the machine's own.
 ///
 /// Where PodCIDRs overlap, the machine's own come first, then the older Node's (creationTimestamp,
 /// then UID): nobody can take another's traffic by claiming its range.
-pub fn desired<'a>(place: Place<'a>, nodes: impl IntoIterator<Item = &'a NodeView>) -> Routes {
-    let peers = nodes.into_iter().filter(|node| node.name != place.node);
+pub fn desired(place: Place<'_>, claims: &[Claim]) -> Routes {
     let foreign = place.routes.iter().filter(|route| !is_ours(route)).collect::<Vec<_>>();
-    // All that is to be read of a Node is read at once: of thousands none is in the processor's cache for long.
-    let (mut claims, mut asked, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-    for (node, cidr) in peers.flat_map(|node| node.pod_cidrs.iter().map(move |cidr| (node, cidr))) {
-        match range(place, cidr) {
-            Ok(range) => {
-                let hop = hop(place, node, range.family(), &foreign);
-                let hop = hop.and_then(|hop| occupied(range, &foreign).map(|()| hop));
-                claims.push(Claim { range, node, number: asked.len() });
-                asked.push((cidr, hop));
-            }
-            Err(why) => refused.push(Refused::of(node, cidr, why)),
+    let (mut claimed, mut refused) = (Vec::with_capacity(claims.len()), Vec::new());
+    for claim in claims {
+        match range(place, claim) {
+            Ok(range) => claimed.push((range, claim)),
+            Err(why) => refused.push(Refused::of(claim, why)),
         }
     }
-    let Settled { won, lost } = claims::settle(claims);
-    refused.extend(lost.into_iter().map(|(Claim { node, number, .. }, winner)| {
-        let why = Why::Overlaps { cidr: winner.range, node: winner.node.name.clone() };
-        Refused::of(node, asked[number].0, why)
+    let Settled { won, lost } = claims::settle(claimed);
+    refused.extend(lost.into_iter().map(|((_, loser), (cidr, winner))| {
+        Refused::of(loser, Why::Overlaps { cidr, node: winner.node.name.clone() })
     }));
-    let hops = won.into_iter().filter_map(|Claim { range, node, number }| match &asked[number] {
-        (_, Ok(hop)) => hop.map(|hop| (range, hop)),
-        (cidr, Err(why)) => {
-            refused.push(Refused::of(node, cidr, why.clone()));
+    let hops = won.into_iter().filter_map(|(range, claim)| {
+        let hop = hop(place, claim, range.family(), &foreign);
+        let hop = hop.and_then(|hop| occupied(range, &foreign).map(|()| hop));
+        let hop = hop.unwrap_or_else(|why| {
+            refused.push(Refused::of(claim, why));
             None
-        }
+        });
+        hop.map(|hop| (range, hop))
     });
     let by_destination = hops.collect();
     refused.sort();
@@ -143,8 +137,8 @@ pub fn desired<'a>(place: Place<'a>, nodes: impl IntoIterator<Item = &'a NodeVie
 }
 
 /// A peer's range, if a peer can have it.
-fn range(place: Place<'_>, cidr: &str) -> Result<Prefix, Why> {
-    let cidr = Prefix::parse_masking(cidr).map_err(|_| Why::NoCidr)?;
+fn range(place: Place<'_>, claim: &Claim) -> Result<Prefix, Why> {
+    let cidr = claim.range.ok_or(Why::NoCidr)?;
     if !place.cluster_cidrs.iter().any(|cluster| cluster.covers(cidr)) {
         return Err(Why::OutsideCluster);
     }
@@ -158,8 +152,8 @@ fn range(place: Place<'_>, cidr: &str) -> Result<Prefix, Why> {
 }
 
 impl Refused {
-    fn of(node: &NodeView, cidr: &str, why: Why) -> Self {
-        Self { node: node.name.clone(), cidr: cidr.to_owned(), why }
+    fn of(claim: &Claim, why: Why) -> Self {
+        Self { node: claim.node.name.clone(), cidr: claim.cidr().to_owned(), why }
     }
 }
 
@@ -174,17 +168,17 @@ fn occupied(destination: Prefix, foreign: &[&Route]) -> Result<(), Why> {
         .map_or(Ok(()), |there| Err(Why::Occupied { protocol: there.protocol }))
 }
 
-/// How `node` is reached; none in a family that this machine's pods don't have.
+/// How its Node is reached; none in a family that this machine's pods don't have.
 fn hop(
     place: Place<'_>,
-    node: &NodeView,
+    claim: &Claim,
     family: Family,
     foreign: &[&Route],
 ) -> Result<Option<Hop>, Why> {
     if !place.ranges.iter().any(|range| range.family() == family) {
         return Ok(None);
     }
-    let via = node.internal_ip(family).ok_or(Why::NoAddress(family))?;
+    let via = claim.via.ok_or(Why::NoAddress(family))?;
     if place.addresses.iter().any(|own| own.address == via) {
         return Err(Why::OwnAddress(via));
     }

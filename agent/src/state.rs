@@ -28,6 +28,7 @@ use crate::loopback::{self, Loopback};
 use crate::mode::{Mode, Runtime};
 use crate::network::{self, Network};
 use crate::others::Others;
+use crate::peers::Peers;
 use crate::ports;
 use crate::routes::Routing;
 use crate::sysctl::{self, Setting};
@@ -138,11 +139,11 @@ impl Observed {
 /// While that is not known: then nothing is changed, and above all nothing deleted.
 pub fn desired(
     config: &Config,
-    nodes: Option<&Nodes>,
+    peers: Option<&Peers>,
     observed: &Observed,
 ) -> Result<Desired, Unready> {
     let Config { mode, state_dir, .. } = config;
-    let network = mode.bridge.then(|| network::desired(config, nodes, observed)).transpose()?;
+    let network = mode.bridge.then(|| network::desired(config, peers, observed)).transpose()?;
     let families = network.as_ref().map(Network::families).unwrap_or_default();
     let Observed { links, routes, sysctls, .. } = observed;
     let offer = match &mode.runtime {

@@ -9,12 +9,12 @@ use tracing::debug;
 
 use crate::lock::AgentLock;
 use crate::machine::Machine;
-use crate::nodes::Latest;
 use crate::pace::{Pace, Went};
+use crate::peers::Peers;
 use crate::ranges::Ranges;
 use crate::report::{Report, Turn};
 use crate::round::{Round, Said};
-use crate::state::Config;
+use crate::state::{Config, Nodes};
 use crate::unready::{Unready, Verdict};
 use crate::wakers::{Cluster, WakeError, Wakers};
 
@@ -37,6 +37,8 @@ pub struct Worker {
     /// The cluster's ranges that the flags name.
     flags: Ranges,
     said: Said,
+    /// What the Nodes said last; none until they are known.
+    peers: Option<Peers>,
     /// Here, so that it is held until the last round is over, also if the loop is cancelled meanwhile.
     lock: AgentLock,
 }
@@ -63,12 +65,12 @@ pub async fn run(
             pace.excuse();
         }
         wakers.drain()?;
-        let nodes = wakers.cluster.nodes.borrow_and_update().clone();
         worker.lock.keep().map_err(SyncError::State)?;
+        worker.hear(wakers.cluster.nodes.borrow_and_update().as_ref());
         worker.take(&wakers.cluster.ranges.borrow_and_update());
         let excused = pace.is_excused();
         let start = Instant::now();
-        let (back, mut round) = tokio::task::spawn_blocking(move || worker.round(&nodes)).await?;
+        let (back, mut round) = tokio::task::spawn_blocking(move || worker.round()).await?;
         worker = back;
         let now = Instant::now();
         let took = now.duration_since(start);
@@ -103,7 +105,12 @@ impl Worker {
     pub fn new(machine: Machine, config: Config, lock: AgentLock) -> Self {
         let flags =
             Ranges { pods: config.cluster_cidrs.clone(), services: config.services.clone() };
-        Self { machine, config, flags, said: Said::default(), lock }
+        Self { machine, config, flags, said: Said::default(), peers: None, lock }
+    }
+
+    fn hear(&mut self, nodes: Option<&Nodes>) {
+        let before = self.peers.take().unwrap_or_default();
+        self.peers = nodes.map(|nodes| Peers::read(&self.config.node, nodes, before));
     }
 
     /// The cluster has `ranges` besides those of the flags.
@@ -117,8 +124,8 @@ impl Worker {
         self
     }
 
-    fn round(mut self, nodes: &Latest) -> (Self, Round) {
-        let round = self.machine.round(&self.config, nodes.as_deref(), &mut self.said);
+    fn round(mut self) -> (Self, Round) {
+        let round = self.machine.round(&self.config, self.peers.as_ref(), &mut self.said);
         (self, round)
     }
 }

@@ -1,6 +1,11 @@
 //! Tables of Nodes and of the routes that they get.
 
+use std::sync::Arc;
+
+use common::node::NodeView;
+
 use super::*;
+use crate::peers::Peers;
 use crate::testing::{address, node, route};
 
 /// A machine `me` with a range of each family, and an earlier one where pods still live, at `192.0.2.1` and `2001:db8::1` on link 2.
@@ -26,8 +31,9 @@ fn routes_to(nodes: &[&str]) -> Routes {
         routes: &routes.map(route),
         bridge: Some(7),
     };
-    let nodes = nodes.iter().map(|text| node(text)).collect::<Vec<_>>();
-    desired(place, &nodes)
+    let nodes = nodes.iter().map(|text| Arc::new(node(text)));
+    let nodes = nodes.map(|node| (node.name.clone(), node)).collect();
+    desired(place, &Peers::read("me", &nodes, Peers::default()).claims)
 }
 
 #[track_caller]
@@ -130,7 +136,8 @@ fn a_terminating_node_keeps_its_route() {
         routes: &[route("192.0.2.0/24 dev 2")],
         bridge: None,
     };
-    assert_eq!(desired(place, [&terminating]).by_destination.len(), 1);
+    let claims = Claim::all_of(&terminating.into()).collect::<Vec<_>>();
+    assert_eq!(desired(place, &claims).by_destination.len(), 1);
 }
 
 #[test]

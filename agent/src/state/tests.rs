@@ -28,11 +28,10 @@ fn config() -> Config {
     }
 }
 
-fn nodes(texts: &[&str]) -> Nodes {
-    texts
-        .iter()
-        .map(|text| (text.split(' ').next().unwrap().to_owned(), node(text).into()))
-        .collect()
+fn peers(texts: &[&str]) -> Peers {
+    let nodes =
+        texts.iter().map(|text| (text.split(' ').next().unwrap().to_owned(), node(text).into()));
+    Peers::read("me", &nodes.collect(), Peers::default())
 }
 
 /// An uplink and nothing of ours.
@@ -174,8 +173,8 @@ fn rank(step: &Step) -> u8 {
 }
 
 #[track_caller]
-fn check(nodes: Option<&Nodes>, observed: &Observed, expected: &str) {
-    let text = match desired(&config(), nodes, observed) {
+fn check(peers: Option<&Peers>, observed: &Observed, expected: &str) {
+    let text = match desired(&config(), peers, observed) {
         Ok(desired) => {
             let plan = plan(&desired, observed);
             plan.iter().map(Step::to_string).collect::<Vec<_>>().join("\n")
@@ -187,15 +186,15 @@ fn check(nodes: Option<&Nodes>, observed: &Observed, expected: &str) {
 
 #[test]
 fn nothing_is_planned_before_everything_is_known() {
-    let known = |texts: &[&str]| Some(nodes(texts));
+    let known = |texts: &[&str]| Some(peers(texts));
     check(None, &bare(), "NodesUnknown");
     check(known(&["other 1 10.244.1.0/24"]).as_ref(), &bare(), "NodeMissing");
     check(known(&["me 1 192.0.2.1"]).as_ref(), &bare(), "PodCIDRMissing");
     for cidr in ["10.244.1.0/31", "10.244.1.1/32", "10.244.1.0/33", "pods"] {
         let mut own = node("me 1");
         own.pod_cidrs = vec![cidr.to_owned()];
-        let nodes = Nodes::from([("me".to_owned(), own.into())]);
-        check(Some(&nodes), &bare(), "PodCIDRInvalid");
+        let peers = Peers { own: Some(own.into()), claims: Vec::new() };
+        check(Some(&peers), &bare(), "PodCIDRInvalid");
     }
     let own = known(&["me 1 10.244.1.0/24"]);
     let taken = Observed { links: vec![link(CBR0, "cbr0 1500 up")], ..bare() };
@@ -206,13 +205,13 @@ fn nothing_is_planned_before_everything_is_known() {
 
 #[test]
 fn a_bare_machine_is_made_from_the_bridge_to_the_conflist() {
-    let nodes = nodes(&[
+    let peers = peers(&[
         "me 1 10.244.1.0/24 fd00:0:0:1::/64 192.0.2.1",
         "b 2 10.244.2.0/24 fd00:0:0:2::/64 192.0.2.2 2001:db8::2",
         "c 2 10.244.3.0/24 192.0.2.3",
     ]);
     check(
-        Some(&nodes),
+        Some(&peers),
         &bare(),
         "create cbr0 with MAC 0a:58:0a:f4:01:01\n\
          set net/bridge/bridge-nf-call-ip6tables to 1\n\
@@ -237,10 +236,10 @@ fn a_bare_machine_is_made_from_the_bridge_to_the_conflist() {
 
 #[test]
 fn without_br_netfilter_all_is_made_but_the_conflist() {
-    let nodes = nodes(&["me 1 10.244.1.0/24"]);
+    let peers = peers(&["me 1 10.244.1.0/24"]);
     let mut observed = bare();
     observed.sysctls.retain(|key, _| !key.starts_with("net/bridge"));
-    let desired = desired(&config(), Some(&nodes), &observed).unwrap();
+    let desired = desired(&config(), Some(&peers), &observed).unwrap();
     let plan = plan(&desired, &observed);
     assert_eq!(plan.iter().map(rank).max(), Some(9));
     assert!(matches!(obstacle(&desired, &observed), Some(Unready::NoBridgeNetfilter(_))));
@@ -260,11 +259,11 @@ fn the_condition_is_left_to_whoever_else_makes_the_network() {
 
 #[test]
 fn a_conflist_of_another_range_goes_first() {
-    let nodes = nodes(&["me 1 10.244.9.0/24"]);
+    let peers = peers(&["me 1 10.244.9.0/24"]);
     let ranges = [crate::testing::range("10.244.1.0/24")];
     let old = Offer::kubenet(&ranges, Segment::of(1450, []), true, "/s".as_ref()).conflist;
     let observed = Observed { conflist: Some(old), ..bare() };
-    let plan = plan(&desired(&config(), Some(&nodes), &observed).unwrap(), &observed);
+    let plan = plan(&desired(&config(), Some(&peers), &observed).unwrap(), &observed);
     let conflists = plan.iter().map(|step| rank(step) == 10).collect::<Vec<_>>();
     assert!(conflists[0] && !conflists[1..].contains(&true));
 }
@@ -360,17 +359,17 @@ proptest! {
     fn a_plan_that_was_carried_out_leaves_an_empty_plan(
         mut machine in machines(),
         ranges in select(&RANGES[..]),
-        peers in subsequence(&PEERS[..], 0..=PEERS.len()),
+        others in subsequence(&PEERS[..], 0..=PEERS.len()),
         kept in any::<bool>(),
     ) {
         let own = format!("me 1 {ranges} 192.0.2.1 2001:db8::1");
-        let nodes = nodes(&peers.into_iter().chain([own.as_str()]).collect::<Vec<_>>());
+        let peers = peers(&others.into_iter().chain([own.as_str()]).collect::<Vec<_>>());
         let mtu = kept.then_some(1400);
         let config = Config { mtu, ..config() };
         let others = machine.of_others();
         // What goes makes room for others, so that a second round may find more to do.
         for round in 0..3 {
-            let Ok(desired) = desired(&config, Some(&nodes), &machine) else {
+            let Ok(desired) = desired(&config, Some(&peers), &machine) else {
                 prop_assert!(!machine.links[1].up && mtu.is_none());
                 return Ok(());
             };

@@ -14,9 +14,9 @@ use prometheus_client::registry::Registry;
 use super::*;
 use crate::events;
 use crate::health;
+use crate::nodes::Latest;
 use crate::ranges::Ranges;
 use crate::report::Metrics;
-use crate::state::Nodes;
 use crate::testing::lab::Lab;
 use crate::testing::node;
 use crate::unready::Unready;
@@ -113,9 +113,9 @@ fn it_waits_for_the_cluster() {
     let lab = Lab::new();
     with_loop(&lab, async |nodes, mut verdicts| {
         until(&mut verdicts, Err(Unready::NodesUnknown)).await;
-        nodes.send_replace(Some(Arc::default()));
+        nodes.send_replace(Some(Nodes::default()));
         until(&mut verdicts, Err(Unready::NoNode("me".to_owned()))).await;
-        nodes.send_replace(Some(Arc::new(lab.nodes.clone())));
+        nodes.send_replace(Some(lab.nodes.clone()));
         until(&mut verdicts, Ok(())).await;
     });
 }
@@ -124,7 +124,7 @@ fn it_waits_for_the_cluster() {
 fn the_kernel_and_the_cluster_wake_it() {
     let lab = Lab::new();
     with_loop(&lab, async |nodes, mut verdicts| {
-        nodes.send_replace(Some(Arc::new(lab.nodes.clone())));
+        nodes.send_replace(Some(lab.nodes.clone()));
         until(&mut verdicts, Ok(())).await;
 
         let kernel = Kernel::subscribe().unwrap();
@@ -140,7 +140,7 @@ fn the_kernel_and_the_cluster_wake_it() {
         let kernel = Kernel::subscribe().unwrap();
         let mut fewer = lab.nodes.clone();
         fewer.remove("b");
-        nodes.send_replace(Some(Arc::new(fewer)));
+        nodes.send_replace(Some(fewer));
         eventually(kernel, || ours().is_empty()).await;
     });
 }
@@ -156,7 +156,7 @@ fn a_range_of_a_cluster_cidr_is_followed_while_there_is_one() {
     with_ranges(&lab, metrics, async |nodes, ranges, mut verdicts| {
         let mut known = lab.nodes.clone();
         known.insert("c".to_owned(), Arc::new(peer));
-        nodes.send_replace(Some(Arc::new(known)));
+        nodes.send_replace(Some(known));
         until(&mut verdicts, Ok(())).await;
         assert!(!routed() && !inside());
         let kernel = Kernel::subscribe().unwrap();
@@ -176,7 +176,7 @@ fn a_range_of_services_is_followed_while_there_is_one() {
     let inside = || net::nft::list(names::TABLE).unwrap().unwrap().contains("10.96.0.0/16");
     let metrics = Metrics::new(&mut Registry::default());
     with_ranges(&lab, metrics, async |nodes, ranges, mut verdicts| {
-        nodes.send_replace(Some(Arc::new(lab.nodes.clone())));
+        nodes.send_replace(Some(lab.nodes.clone()));
         until(&mut verdicts, Ok(())).await;
         assert!(routed() && !inside());
         let kernel = Kernel::subscribe().unwrap();
@@ -204,7 +204,7 @@ fn the_file_of_what_is_not_masqueraded_is_followed_as_kubelet_swaps_it() {
     symlink("..data/config", volume.join("config")).unwrap();
     let inside = |cidr: &str| net::nft::list(names::TABLE).unwrap().unwrap().contains(cidr);
     with_loop(&lab, async |nodes, mut verdicts| {
-        nodes.send_replace(Some(Arc::new(lab.nodes.clone())));
+        nodes.send_replace(Some(lab.nodes.clone()));
         until(&mut verdicts, Ok(())).await;
         assert!(inside("198.51.100.0/24") && inside("169.254.0.0/16"));
         let kernel = Kernel::subscribe().unwrap();
@@ -215,7 +215,7 @@ fn the_file_of_what_is_not_masqueraded_is_followed_as_kubelet_swaps_it() {
         write("..3", "nonMasqueradeCIDRs: [198.51.100.0/40]");
         let kernel = Kernel::subscribe().unwrap();
         let alone = lab.nodes.clone().into_iter().filter(|(name, _)| name == "me");
-        nodes.send_replace(Some(Arc::new(alone.collect::<Nodes>())));
+        nodes.send_replace(Some(alone.collect::<Nodes>()));
         eventually(kernel, || ours().is_empty()).await;
         assert!(inside("203.0.113.0/24"));
     });
@@ -225,7 +225,7 @@ fn the_file_of_what_is_not_masqueraded_is_followed_as_kubelet_swaps_it() {
 fn a_state_folder_that_is_removed_is_made_anew_with_what_is_known() {
     let lab = Lab::new();
     with_loop(&lab, async |nodes, mut verdicts| {
-        nodes.send_replace(Some(Arc::new(lab.nodes.clone())));
+        nodes.send_replace(Some(lab.nodes.clone()));
         until(&mut verdicts, Ok(())).await;
         let pod = lab.add("c1");
         let lease = format!("state/leases/{}", pod.addresses[0]);
@@ -246,7 +246,7 @@ fn a_state_folder_that_is_removed_is_made_anew_with_what_is_known() {
 fn its_own_changes_do_not_keep_it_awake() {
     let lab = Lab::new();
     with_loop(&lab, async |nodes, mut verdicts| {
-        nodes.send_replace(Some(Arc::new(lab.nodes.clone())));
+        nodes.send_replace(Some(lab.nodes.clone()));
         until(&mut verdicts, Ok(())).await;
         let mut kernel = Kernel::subscribe().unwrap();
         // It may still tell of what was before.

@@ -21,6 +21,7 @@ use crate::hairpin::Hairpin;
 use crate::loopback::Loopback;
 use crate::machine::{Machine, Paths};
 use crate::mode::Mode;
+use crate::peers::Peers;
 use crate::round::{Round, Said};
 use crate::routes::Routing;
 use crate::state::{Config, Nodes};
@@ -93,7 +94,8 @@ impl Lab {
     }
 
     pub(crate) fn round(&self, machine: &mut Machine) -> Round {
-        self.inside(|| machine.round(&self.config, Some(&self.nodes), &mut Said::default()))
+        let peers = Peers::read(&self.config.node, &self.nodes, Peers::default());
+        self.inside(|| machine.round(&self.config, Some(&peers), &mut Said::default()))
     }
 
     /// Rounds until one finds nothing to do; returns how many did something.

@@ -57,7 +57,7 @@ fn beside_the_loop(lab: &Lab, scenario: impl AsyncFnOnce(&mut Machine, &Seen) + 
     let seen = Arc::new(registry);
     let registry = Arc::clone(&seen);
     with_reported_loop(lab, metrics, async |nodes, mut verdicts| {
-        nodes.send_replace(Some(Arc::new(lab.nodes.clone())));
+        nodes.send_replace(Some(lab.nodes.clone()));
         until(&mut verdicts, Ok(())).await;
         let mut machine = Machine::open(lab.paths()).unwrap();
         scenario(&mut machine, &Seen { verdicts, registry }).await;

@@ -18,7 +18,7 @@ fn with_jumping_clock(lab: &Lab, scenario: impl AsyncFnOnce(Verdicts) + Send) {
         let runtime = runtime.enable_all().start_paused(true).build().unwrap();
         let metrics = Metrics::new(&mut Registry::default());
         runtime.block_on(beside(lab, metrics, async |nodes, _, mut verdicts| {
-            nodes.send_replace(Some(Arc::new(lab.nodes.clone())));
+            nodes.send_replace(Some(lab.nodes.clone()));
             until(&mut verdicts, Ok(())).await;
             scenario(verdicts).await;
             drop(nodes);

@@ -61,8 +61,11 @@ impl Nodes {
 
     fn put(&mut self, node: &Arc<NodeView>) -> Vec<Change> {
         let Some(known) = &mut self.known else { return Vec::new() };
-        let old = known.insert(node.name.clone(), Arc::clone(node));
-        changes(old.as_ref(), Some(node)).collect()
+        let changes = changes(known.get(&node.name), Some(node)).collect::<Vec<_>>();
+        if !changes.is_empty() {
+            known.insert(node.name.clone(), Arc::clone(node));
+        }
+        changes
     }
 
     fn remove(&mut self, node: &NodeView) -> Vec<Change> {
