@@ -12,6 +12,7 @@ use process::client::{self, ClientError};
 use process::contact::Contact;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::events::{self, Note};
@@ -84,8 +85,11 @@ pub async fn follow(api_server: Option<ApiServer>) -> anyhow::Result<()> {
     let ApiServer { client, contact, node, keeps_condition, latest, ranges, verdicts, queue } =
         api_server;
     let nodes = latest.subscribe();
+    // A task of its own: else each of its many events would wake all that waits here and elsewhere.
+    let mut watch = JoinSet::new();
+    watch.spawn(nodes::follow(client.clone(), contact.clone(), node.clone(), latest));
     tokio::select! {
-        () = nodes::follow(client.clone(), contact.clone(), &node, &latest) => anyhow::bail!("the watch of Nodes ended"),
+        _ = watch.join_next() => anyhow::bail!("the watch of Nodes ended"),
         () = ranges::follow(client.clone(), &contact, &ranges) => anyhow::bail!("the watches of ranges ended"),
         () = events::publish(client.clone(), &node, nodes.clone(), queue) => {
             anyhow::bail!("nobody publishes Events");

@@ -36,7 +36,7 @@ const READABLE: u32 = 0o644;
 /// Follows the API server for ever and tells of each change that matters to the Node `own`.
 ///
 /// An absent API server is waited for, and `contact` told; of heartbeats and the like nothing is told.
-pub async fn follow(client: Client, contact: Contact, own: &str, latest: &watch::Sender<Latest>) {
+pub async fn follow(client: Client, contact: Contact, own: String, latest: watch::Sender<Latest>) {
     let mut nodes = process::nodes::Nodes::default();
     let mut listed = false;
     let mut chunks = std::pin::pin!(process::nodes::watch(client, contact).ready_chunks(CHUNK));
@@ -45,7 +45,7 @@ pub async fn follow(client: Client, contact: Contact, own: &str, latest: &watch:
         // In place: a copy of thousands for each change would take longer than what is made of it.
         latest.send_if_modified(|latest| match (latest, nodes.known()) {
             (Some(latest), Some(_)) if listed => {
-                let taken = changes.iter().map(|change| take(latest, change, own));
+                let taken = changes.iter().map(|change| take(latest, change, &own));
                 taken.filter(|matters| *matters).count() > 0
             }
             // What was known before may be from a file: the first list is news, whatever is in it.

@@ -1,6 +1,7 @@
 //! `make bench-agent`: what following all Nodes of a cluster takes one machine, beside flannel (host-gw),
 //! in one run on one machine and one API server.
 
+mod arrivals;
 mod cluster;
 mod contender;
 mod table;
@@ -10,7 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
-use self::cluster::{Changes, Cluster, Count};
+use self::arrivals::Arrivals;
+use self::cluster::{Changes, Cluster};
 use self::contender::Contender;
 use self::table::{Figures, Table};
 use crate::artifacts::cargo;
@@ -20,9 +22,6 @@ use crate::reference;
 use crate::say::say;
 use crate::solo::Solo;
 use crate::traces::{Logs, Traces};
-use crate::wait::eventually;
-
-const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Of heartbeats, and how many come a second.
 const BEATING: Duration = Duration::from_mins(1);
@@ -82,11 +81,11 @@ fn measure(traces: &Traces, plan: &Plan) -> Result<()> {
 /// All that is measured of one of them, from nothing.
 fn one(solo: &Solo, cluster: &Cluster<'_>, contender: &Contender, size: usize) -> Result<Figures> {
     contender::forget(solo)?;
-    let count = Count::of(&solo.place)?;
+    let mut arrivals = Arrivals::open(&solo.place)?;
     let start = Instant::now();
     let process = contender.start(solo)?;
-    eventually("all routes are there", PATIENCE, || Ok((count.now()? == size).then_some(())))?;
-    let (cold, cold_cpu) = (start.elapsed(), process.cpu()?);
+    let last = arrivals.last_of(size)?;
+    let (cold, cold_cpu) = (last.duration_since(start), process.cpu()?);
     let changes = cluster.changes(&solo.place, size)?;
     let busy = process.cpu()?;
     cluster.beat(size, BEATING, RATE)?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use anyhow::Result;
@@ -71,14 +72,8 @@ fn machine_lines(machine: &Machine) -> Result<Vec<String>> {
         let text = place.output(program)?;
         lines.extend(text.lines().map(|line| format!("{what}: {}", line.trim())));
     }
-    // kube-proxy's tables live their own life.
-    for table in place.output(&["nft", "list", "tables"])?.lines() {
-        if !table.ends_with(" kube-proxy") {
-            let words = ["nft", "--stateless", "list"].into_iter().chain(table.split(' '));
-            let text = place.output(&words.collect::<Vec<_>>())?;
-            lines.extend(text.lines().map(|line| format!("{table}: {}", line.trim())));
-        }
-    }
+    // All at once: one of them might go between two looks.
+    lines.extend(tables(&place.output(&["nft", "--stateless", "list", "ruleset"])?));
     let folder = Path::new("/proc/sys/net");
     place.netns.run(|| sysctls(folder, &mut lines))??;
     for folder in FOLDERS {
@@ -87,9 +82,23 @@ fn machine_lines(machine: &Machine) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// All that can be read.
-fn sysctls(folder: &Path, lines: &mut Vec<String>) -> std::io::Result<()> {
-    for entry in fs::read_dir(folder)? {
+/// The lines of all nft tables but for kube-proxy's, which live their own life.
+fn tables(ruleset: &str) -> Vec<String> {
+    let mut table = "";
+    let lines = ruleset.lines().filter_map(|line| {
+        table = line.strip_prefix("table ").map_or(table, |name| name.trim_end_matches(" {"));
+        (!table.ends_with(" kube-proxy")).then(|| format!("table {table}: {}", line.trim()))
+    });
+    lines.collect()
+}
+
+/// All that can be read; the folder of a link goes with it.
+fn sysctls(folder: &Path, lines: &mut Vec<String>) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
         let path = entry?.path();
         let name = path.display().to_string();
         if path.is_dir() {
@@ -132,4 +141,17 @@ fn api_lines(lab: &Lab) -> Result<Vec<String>> {
     let objects = api.kubectl(&["get", KINDS, "--all-namespaces", "--output=name"])?;
     lines.extend(objects.lines().filter(|name| name.contains("kubenet")).map(str::to_owned));
     Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kube_proxys_tables_are_nobodys_traces() {
+        let ruleset = "table ip kube-proxy {\n\tchain services {\n\t}\n}\n\
+            table inet kubenet {\n\tset own {\n\t}\n}\n";
+        let lines = ["table inet kubenet {", "set own {", "}", "}"];
+        assert_eq!(tables(ruleset), lines.map(|line| format!("table inet kubenet: {line}")));
+    }
 }

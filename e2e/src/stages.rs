@@ -58,15 +58,20 @@ fn run_stages(traces: &Traces) -> Result<()> {
     let start = Instant::now();
     host::prepare(traces)?;
     programs(traces)?;
-    let mut total = Tally::default();
+    let (mut total, mut reasons) = (Tally::default(), Vec::new());
     for stage in stages(&Workspace::read()?) {
-        let tally = stage.run(traces)?;
+        let (tally, reason) = stage.run(traces)?;
         total.passed += tally.passed;
         total.failed.extend(tally.failed);
+        reasons.extend(reason);
     }
     let seconds = start.elapsed().as_secs_f64();
     let (warm, cold) = (WARM.as_secs(), COLD.as_secs());
     say(format_args!("all stages: {seconds:.1} s of {warm} s, or of {cold} s from nothing"));
+    // Again, where whoever has only the end of it finds them.
+    for reason in reasons {
+        say(reason);
+    }
     for name in &total.failed {
         say(format_args!("  failed: {name}"));
     }
@@ -190,15 +195,17 @@ impl Stage {
         cargo
     }
 
-    fn run(&self, traces: &Traces) -> Result<Tally> {
+    /// What became of it, and if it failed, what it says of that.
+    fn run(&self, traces: &Traces) -> Result<(Tally, Option<String>)> {
         let start = Instant::now();
         let log = self.name.replace([' ', ','], "-");
         let (success, text) = run_for_text(traces, &self.name, &log, &mut self.command())?;
         let tally = self.judge(success, &text);
         let (time, budget) = (start.elapsed(), Duration::from_secs(self.budget));
         let late = if time > budget { ", OVER BUDGET" } else { "" };
-        if !tally.failed.is_empty() {
-            say(failures(&text));
+        let reason = (!tally.failed.is_empty()).then(|| failures(&text));
+        if let Some(reason) = &reason {
+            say(reason);
         }
         say(format_args!(
             "{:<36} {:>4} passed {:>3} failed  {:>6.1} s of {} s{late}",
@@ -208,7 +215,7 @@ impl Stage {
             time.as_secs_f64(),
             self.budget
         ));
-        Ok(tally)
+        Ok((tally, reason))
     }
 
     fn judge(&self, success: bool, text: &str) -> Tally {

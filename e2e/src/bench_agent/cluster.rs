@@ -10,7 +10,6 @@ use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
-use net::Netlink;
 use net::events::Events;
 use serde_json::{Value, json};
 
@@ -48,24 +47,6 @@ pub(super) struct Changes {
 /// Nodes with these numbers from 0 on.
 pub(super) struct Cluster<'a> {
     api: &'a ApiServer,
-}
-
-/// Counts routes to Nodes.
-pub(super) struct Count<'a> {
-    place: &'a Place,
-}
-
-impl<'a> Count<'a> {
-    pub(super) fn of(place: &'a Place) -> Result<Self> {
-        let count = Self { place };
-        anyhow::ensure!(count.now()? == 0, "routes are left of an earlier start");
-        Ok(count)
-    }
-
-    pub(super) fn now(&self) -> Result<usize> {
-        let routes = self.place.netns.run(|| Netlink::open()?.routes())??;
-        Ok(routes.iter().filter(|route| route.via.is_some()).count())
-    }
 }
 
 impl<'a> Cluster<'a> {

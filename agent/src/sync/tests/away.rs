@@ -37,7 +37,7 @@ async fn with_agent<F: Future<Output = ()>>(
     let cluster = Cluster { nodes: nodes.clone(), ranges };
     tokio::select! {
         ended = run(worker, cluster, judge, &mut report, &knocked) => panic!("{ended:?}"),
-        () = nodes::follow(client.clone(), contact.clone(), "me", &latest) => panic!("it ended"),
+        () = nodes::follow(client.clone(), contact.clone(), "me".to_owned(), latest) => panic!("it ended"),
         () = ranges::follow(client, &contact, &extend) => panic!("it ended"),
         never = health::follow(&readiness, None, verdicts.clone(), nodes, outage) => match never {},
         () = scenario(verdicts, readiness.clone(), registry) => {}
