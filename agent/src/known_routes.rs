@@ -86,6 +86,7 @@ fn after(mut routes: Vec<Route>, changes: &[RouteChange]) -> Vec<Route> {
 #[cfg(test)]
 mod tests {
     use net::link::LinkChange;
+    use nix::sys::socket::{setsockopt, sockopt};
 
     use super::*;
     use crate::testing::lab::{Lab, index};
@@ -162,6 +163,27 @@ mod tests {
                 known.change(&mut netlink, changes).unwrap();
                 assert!(!look(&mut known, &mut netlink), "{changes:?}");
             }
+        });
+    }
+
+    #[test]
+    fn after_a_lost_reply_nobody_relies_on_what_was_known() {
+        let lab = Lab::new();
+        lab.inside(|| {
+            let mut netlink = Netlink::open().unwrap();
+            let mut known = KnownRoutes::open(&netlink).unwrap();
+            look(&mut known, &mut netlink);
+            settle(&mut known, &mut netlink);
+            let far = far(&mut netlink);
+            let absent = Route { destination: "203.0.113.0/24".parse().unwrap(), ..far };
+            // Refusals are replies as well, and so many the socket can't hold.
+            let mut changes = vec![RouteChange::Delete(absent); 100];
+            changes.insert(0, RouteChange::Replace(far));
+            setsockopt(&netlink, sockopt::RcvBuf, &0).unwrap();
+            known.change(&mut netlink, &changes).unwrap_err();
+            setsockopt(&netlink, sockopt::RcvBuf, &(1 << 18)).unwrap();
+            assert!(netlink.routes().unwrap().contains(&far));
+            assert!(look(&mut known, &mut netlink));
         });
     }
 

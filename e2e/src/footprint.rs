@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 use kube::ResourceExt;
 
 use crate::lab::Lab;
 use crate::machine::Machine;
+use crate::wait::eventually;
 
 /// Folders that a network installs to; /run/kubenet is ours alone.
 const FOLDERS: [&str; 4] = [
@@ -18,6 +20,9 @@ const FOLDERS: [&str; 4] = [
     "/run/kubenet",
     "/usr/libexec/kubernetes/kubelet-plugins/net/exec",
 ];
+
+/// Until a new kubelet has made its chains.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Sysctls that count, or that a kernel changes by itself.
 const RESTLESS: [&str; 2] = ["nf_conntrack_count", "/random/"];
@@ -72,8 +77,11 @@ fn machine_lines(machine: &Machine) -> Result<Vec<String>> {
         let text = place.output(program)?;
         lines.extend(text.lines().map(|line| format!("{what}: {}", line.trim())));
     }
-    // All at once: one of them might go between two looks.
-    lines.extend(tables(&place.output(&["nft", "--stateless", "list", "ruleset"])?));
+    lines.extend(eventually("the kubelet's chains are there", PATIENCE, || {
+        // All at once: a table might go between two looks.
+        let tables = tables(&place.output(&["nft", "--stateless", "list", "ruleset"])?);
+        Ok(has_kubelets_chains(&tables).then_some(tables))
+    })?);
     let folder = Path::new("/proc/sys/net");
     place.netns.run(|| sysctls(folder, &mut lines))??;
     for folder in FOLDERS {
@@ -90,6 +98,15 @@ fn tables(ruleset: &str) -> Vec<String> {
         (!table.ends_with(" kube-proxy")).then(|| format!("table {table}: {}", line.trim()))
     });
     lines.collect()
+}
+
+/// A new kubelet makes some, these last of all: whoever looks before finds less than there is without us.
+fn has_kubelets_chains(lines: &[String]) -> bool {
+    let tables = ["ip", "ip6"].into_iter().flat_map(|family| {
+        ["mangle", "nat", "filter"].map(|table| format!("table {family} {table}"))
+    });
+    let mut chains = tables.map(|table| format!("{table}: chain KUBE-KUBELET-CANARY {{"));
+    chains.all(|chain| lines.contains(&chain))
 }
 
 /// All that can be read; the folder of a link goes with it.

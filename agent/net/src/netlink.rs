@@ -4,6 +4,7 @@
 
 use std::fmt::Display;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
@@ -123,6 +124,12 @@ impl Netlink {
             outcomes.extend(self.connection.outcomes(&numbers, None)?);
         }
         Ok(outcomes)
+    }
+}
+
+impl AsFd for Netlink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
     }
 }
 
