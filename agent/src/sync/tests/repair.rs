@@ -123,15 +123,18 @@ fn metrics_of(registry: &Registry) -> String {
     text
 }
 
+/// How often each thing is broken: as often as a variable `REPAIRS` says.
+fn wanted() -> usize {
+    std::env::var("REPAIRS").map_or(TIMES, |text| text.parse().unwrap())
+}
+
 /// Breaks something again and again; each time it is right again in time, and counted as `kind`.
 ///
-/// Twenty times, or as often as a variable `REPAIRS` says: each twenty on a new machine, as more would
-/// be a quarrel.
+/// Each twenty on a new machine, as more would be a quarrel.
 #[track_caller]
 fn check(what: &str, kind: &str, break_it: impl Fn(&mut Netlink, &Path) + Send + Sync) {
-    let wanted = std::env::var("REPAIRS").map_or(TIMES, |text| text.parse().unwrap());
     let mut times = Times::default();
-    while times.0.len() < wanted {
+    while times.0.len() < wanted() {
         twenty_times(what, kind, &break_it, &mut times);
     }
     times.check(what);
@@ -316,7 +319,7 @@ fn a_config_that_comes_before_ours_is_named_and_pods_are_kept_away() {
         let is = |expected: &Verdict| seen.verdicts.borrow().as_ref() == Some(expected);
         let shadowed = Err(Unready::Shadowed("05-other.conflist".to_owned()));
         let (mut named, mut forgotten) = (Times::default(), Times::default());
-        for _ in 0..TIMES {
+        for _ in 0..wanted() {
             fs::write(&other, r#"{"name": "other", "plugins": [{"type": "bridge"}]}"#).unwrap();
             named.0.push(seen.in_time("it is not named", || is(&shadowed)).await);
             fs::remove_file(&other).unwrap();
@@ -335,7 +338,7 @@ fn a_forward_policy_of_others_that_drops_is_named() {
             metrics_of(&seen.registry).contains(&format!("\nkubenet_agent_complaints {count}\n"))
         };
         let (mut named, mut forgotten) = (Times::default(), Times::default());
-        for _ in 0..TIMES {
+        for _ in 0..wanted() {
             let chain = "{ type filter hook forward priority 0; policy drop; }";
             nft::apply(&format!("table ip filter {{ chain FORWARD {chain}; }}")).unwrap();
             named.0.push(seen.in_time("it is not named", || complaints(2)).await);
