@@ -117,7 +117,7 @@ mod tests {
 
     /// As it is said, one after the other.
     fn by_age(mut claims: Vec<Claimed<'_>>) -> Vec<Prefix> {
-        claims.sort_by_key(|(_, claim)| age(claim));
+        claims.sort_by_key(|(_, claim)| (claim.node.created, &claim.node.uid, claim.index));
         let mut won = Vec::<Prefix>::new();
         for (range, _) in claims {
             if !won.iter().any(|other| other.overlaps(range)) {

@@ -45,8 +45,11 @@ pub async fn follow(client: Client, contact: Contact, own: String, latest: watch
         // In place: a copy of thousands for each change would take longer than what is made of it.
         latest.send_if_modified(|latest| match (latest, nodes.known()) {
             (Some(latest), Some(_)) if listed => {
-                let taken = changes.iter().map(|change| take(latest, change, &own));
-                taken.filter(|matters| *matters).count() > 0
+                let mut news = false;
+                for change in &changes {
+                    news |= take(latest, change, &own);
+                }
+                news
             }
             // What was known before may be from a file: the first list is news, whatever is in it.
             (latest, Some(list)) => {
