@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Node;
 
 use crate::api::Cluster;
@@ -60,9 +60,12 @@ fn pods(cluster: &Cluster) {
     }
 }
 
+/// Families and protocols in the order of a line's outcomes.
+const KINDS: [&str; 4] = ["IPv4 TCP", "IPv4 UDP", "IPv6 TCP", "IPv6 UDP"];
+
 /// The matrix; returns how many checks passed, and how many failed.
 pub fn matrix(lines: &[Line]) -> (usize, usize) {
-    let heads = ["IPv4 TCP", "IPv4 UDP", "IPv6 TCP", "IPv6 UDP"].map(|head| format!("{head:>10}"));
+    let heads = KINDS.map(|kind| format!("{kind:>10}"));
     say(format_args!("\n{:<56}{}", "Checks", heads.concat()));
     let (mut passed, mut failed) = (0, 0);
     for line in lines {
@@ -71,14 +74,30 @@ pub fn matrix(lines: &[Line]) -> (usize, usize) {
             Err(_) => format!("{:>10}", "FAILED"),
         });
         say(format_args!("  {:<54}{}", line.what, cells.collect::<String>()));
-        for error in line.outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
-            say(format_args!("      {error:#}"));
-        }
-        let good = line.outcomes.iter().filter(|outcome| outcome.is_ok()).count();
-        passed += good;
-        failed += line.outcomes.len() - good;
+        let failures =
+            failures(line).inspect(|failure| say(format_args!("      {failure}"))).count();
+        passed += line.outcomes.len() - failures;
+        failed += failures;
     }
     (passed, failed)
+}
+
+/// The same for a test.
+///
+/// # Errors
+/// Each check that failed, and why.
+pub fn all_pass(lines: &[Line]) -> Result<()> {
+    let (_, failed) = matrix(lines);
+    let told = |line| failures(line).map(|failure| format!("\n{}, {failure}", line.what));
+    let told = lines.iter().flat_map(told).collect::<String>();
+    ensure!(failed == 0, "{failed} checks failed{told}");
+    Ok(())
+}
+
+/// Which checks of a line failed, and why.
+fn failures(line: &Line) -> impl Iterator<Item = String> {
+    let outcomes = KINDS.iter().zip(&line.outcomes);
+    outcomes.filter_map(|(kind, outcome)| Some(format!("{kind}: {:#}", outcome.as_ref().err()?)))
 }
 
 /// The smallest value that at least `percent` of all are not above.

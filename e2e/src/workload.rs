@@ -122,13 +122,16 @@ fn per_family(addresses: &[IpAddr]) -> Option<PerFamily<IpAddr>> {
     Some(PerFamily { v4: find(Family::V4)?, v6: find(Family::V6)? })
 }
 
-/// kube-proxy learns of an endpoint a moment after the pod is Ready; checks begin after that.
+/// kube-proxy learns of an endpoint a moment after the pod is Ready, and a deleted pod that had no
+/// grace outlives its object: checks begin when the new one answers.
 fn wait_for_service(machine: &Machine, deployed: &Deployed) -> Result<()> {
+    let echo = &deployed.echo.name;
     for (_, address) in deployed.service.iter() {
         let server = SocketAddr::new(*address, SERVICE_PORT);
-        let what = format!("kube-proxy of {} knows {server}", machine.name());
+        let what = format!("kube-proxy of {} brings who asks {server} to {echo}", machine.name());
         eventually(&what, PATIENCE, || {
-            Ok(machine.place.netns.run(|| dial(Protocol::Tcp, server, ONCE).ok())?)
+            let answer = machine.place.netns.run(|| dial(Protocol::Tcp, server, ONCE))?;
+            Ok(answer.is_ok_and(|answer| answer.name == *echo).then_some(()))
         })?;
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use common::names;
-use e2e::checks::{self, Line};
+use e2e::checks;
 use e2e::lab::Lab;
 use e2e::machine::Machine;
 use e2e::wait::eventually;
@@ -26,6 +26,9 @@ const MACHINE: usize = 1;
 const PATIENCE: Duration = Duration::from_mins(1);
 
 const ONCE: Duration = Duration::from_secs(1);
+
+/// The bridge of another plugin.
+const OTHER_BRIDGE: &str = "cni0";
 
 /// Behind ours, so that ours counts wherever it is.
 const CONFLIST: &str = "20-reference.conflist";
@@ -53,8 +56,11 @@ esac
 "#;
 
 pub(crate) fn noop(world: &mut World) -> Result<()> {
-    let list = chain::conflist(&bridge(&world.lab, "cni0")?);
-    away(world, &[(CONFLIST, &list)])?;
+    let list = chain::conflist(&bridge(&world.lab, OTHER_BRIDGE)?);
+    away(world, &[(CONFLIST, &list)], in_noop)
+}
+
+fn in_noop(world: &mut World) -> Result<()> {
     let machine = &mut world.lab.machines[MACHINE];
     let bridged = ["iptables", "ip6tables"].map(|name| format!("net/bridge/bridge-nf-call-{name}"));
     let settings = |machine: &Machine| -> Result<Vec<String>> {
@@ -66,15 +72,16 @@ pub(crate) fn noop(world: &mut World) -> Result<()> {
     start(machine, &["--network-plugin=noop"])?;
     ensure!(settings(machine)? == ["1", "1"], "bridged packets are not shown to kube-proxy");
     renew(world)?;
-    at_home(world)?;
-    remove_bridge(&world.lab.machines[MACHINE])?;
-    back(world)
+    at_home(world)
 }
 
 pub(crate) fn cni(world: &mut World) -> Result<()> {
-    let conf = chain::conf(&bridge(&world.lab, "cni0")?);
     let later = json!({ "cniVersion": "1.0.0", "name": "later", "type": "nowhere" });
-    away(world, &[("30-later.conf", &later)])?;
+    away(world, &[("30-later.conf", &later)], in_cni)
+}
+
+fn in_cni(world: &mut World) -> Result<()> {
+    let conf = chain::conf(&bridge(&world.lab, OTHER_BRIDGE)?);
     world.lab.machines[MACHINE].start_agent_with(&["--network-plugin=cni"])?;
     for name in ["20-first.conf", "20-first.json"] {
         let machine = &world.lab.machines[MACHINE];
@@ -89,8 +96,7 @@ pub(crate) fn cni(world: &mut World) -> Result<()> {
     let machine = &world.lab.machines[MACHINE];
     let ours = chain::file(&machine.place, names::CONFLIST);
     ensure!(!ours.exists(), "{} is written", ours.display());
-    remove_bridge(machine)?;
-    back(world)
+    Ok(())
 }
 
 /// Waits until the agent's readiness says `text`.
@@ -101,7 +107,10 @@ fn says(machine: &Machine, text: &str) -> Result<()> {
 }
 
 pub(crate) fn exec(world: &mut World) -> Result<()> {
-    away(world, &[])?;
+    away(world, &[], in_exec)
+}
+
+fn in_exec(world: &mut World) -> Result<()> {
     let machine = &mut world.lab.machines[MACHINE];
     let folder = machine.place.path("/opt/exec/sdn");
     fs::create_dir_all(&folder)?;
@@ -128,20 +137,22 @@ pub(crate) fn exec(world: &mut World) -> Result<()> {
     ensure!(fs::read_to_string(&calls)?.matches("init").count() == 1, "init is called twice");
     fs::remove_file(&calls)?;
     fs::remove_dir_all(machine.place.path("/opt/exec"))?;
-    back(world)
+    Ok(())
 }
 
 pub(crate) fn configure_cbr0(world: &mut World) -> Result<()> {
     let list = chain::conflist(&bridge(&world.lab, names::BRIDGE)?);
-    away(world, &[(CONFLIST, &list)])?;
+    away(world, &[(CONFLIST, &list)], in_cni_with_cbr0)
+}
+
+fn in_cni_with_cbr0(world: &mut World) -> Result<()> {
     start(&mut world.lab.machines[MACHINE], &["--network-plugin=cni", "--configure-cbr0"])?;
     renew(world)?;
-    all_is_reached(&checks::run(&world.lab, &world.deployed)?)?;
+    report::all_pass(&checks::run(&world.lab, &world.deployed)?)?;
     let kept = world.lab.machines[MACHINE].clean_up(&[]);
     let said = kept.err().map(|error| error.to_string()).unwrap_or_default();
     ensure!(said.contains("of cbr0\n"), "cleanup names no pod of another plugin: {said}");
-    at_home(world).context("after a cleanup that kept what pods need")?;
-    back(world)
+    at_home(world).context("after a cleanup that kept what pods need")
 }
 
 /// The bridge plugin's configuration for that machine.
@@ -149,15 +160,23 @@ fn bridge(lab: &Lab, name: &str) -> Result<Value> {
     Ok(chain::bridge(name, &chain::pod_cidrs(lab, lab.machines[MACHINE].name())?))
 }
 
-/// Takes kubenet from the machine, where the reference plugins and these configurations are then.
-fn away(world: &mut World, configs: &[(&str, &Value)]) -> Result<()> {
+/// Takes kubenet from the machine, where the reference plugins and these configurations are then,
+/// and brings it back after `visit`, whatever came of that.
+fn away(
+    world: &mut World,
+    configs: &[(&str, &Value)],
+    visit: impl FnOnce(&mut World) -> Result<()>,
+) -> Result<()> {
     let World { lab, .. } = world;
     chain::install(&lab.traces, &lab.machines[MACHINE].place)?;
     let machine = &mut lab.machines[MACHINE];
     for (name, config) in configs {
         fs::write(chain::file(&machine.place, name), config.to_string())?;
     }
-    leave(machine)
+    leave(machine)?;
+    let visited = visit(world);
+    let back = back(world).context("kubenet does not come back");
+    visited.and(back)
 }
 
 /// Ends the agent and takes away what it made, from living pods too.
@@ -183,24 +202,17 @@ fn renew(world: &mut World) -> Result<()> {
 
 /// The machine's pods reach each other, by kube-proxy too.
 fn at_home(world: &World) -> Result<()> {
-    all_is_reached(&checks::at_home(&world.lab, &world.deployed, MACHINE))
-}
-
-fn all_is_reached(lines: &[Line]) -> Result<()> {
-    let (_, failed) = report::matrix(lines);
-    ensure!(failed == 0, "{failed} checks failed");
-    Ok(())
-}
-
-/// The bridge plugin never takes its bridge away.
-fn remove_bridge(machine: &Machine) -> Result<()> {
-    machine.place.ip("link delete cni0")
+    report::all_pass(&checks::at_home(&world.lab, &world.deployed, MACHINE))
 }
 
 /// Brings kubenet back, and takes away what the reference plugins have left.
 fn back(world: &mut World) -> Result<()> {
     let machine = &mut world.lab.machines[MACHINE];
     leave(machine)?;
+    // The bridge plugin never takes its bridge away.
+    if machine.place.output(&["ip", "-brief", "link"])?.contains(OTHER_BRIDGE) {
+        machine.place.ip(&format!("link delete {OTHER_BRIDGE}"))?;
+    }
     start(machine, &[])?;
     chain::remove(&machine.place)?;
     renew(world)

@@ -17,9 +17,8 @@ use crate::World;
 
 pub(crate) fn matrix(world: &mut World) -> Result<()> {
     let lines = checks::run(&world.lab, &world.deployed)?;
-    let (passed, failed) = report::matrix(&lines);
-    ensure!(failed == 0 && passed >= 64, "{passed} checks passed, {failed} failed");
-    Ok(())
+    ensure!(lines.len() >= 16, "only {} lines are checked", lines.len());
+    report::all_pass(&lines)
 }
 
 /// A stream between machines runs while the agents of both die and come back.
