@@ -1,7 +1,7 @@
 # kubenet's image: controller, agent, the plugin that the agent installs, and the checks; beside them nft, which the agent starts.
 # No shell, no package manager. The result holds what is copied into /image below and nothing else.
 
-# A Debian with Rust. Any other release does: programs and libraries come from the same one.
+# A Debian with Rust. Any later release does: programs and libraries come from the same one. The linker's packed relocations want glibc 2.36.
 ARG BUILD_IMAGE=docker.io/library/rust:1.95-slim-bookworm
 ARG RUNTIME_IMAGE=scratch
 
@@ -16,6 +16,7 @@ ARG DATE=unknown
 ARG PROFILE=release
 # Cargo goes by times, which tell nothing across builds: a file whose content is that of the last build keeps the time that it had there.
 # Paths of the build leave no trace in the programs, which are static: a runtime starts the plugin on the machine, and an agent without libraries of its own holds less memory.
+# Their list of relocations is packed, as all of it is read at each start and stays in memory.
 RUN --mount=type=cache,id=kubenet-build,target=/cache \
     set -eu; \
     mkdir -p /cache/src; cd /cache/src; \
@@ -24,7 +25,7 @@ RUN --mount=type=cache,id=kubenet-build,target=/cache \
       cmp -s "/src/$file" "$file" || { mkdir -p "${file%/*}"; cp "/src/$file" "$file"; }; \
     done; \
     export KUBENET_COMMIT="$COMMIT" KUBENET_DATE="$DATE" CARGO_TARGET_DIR=/cache/target; \
-    export RUSTFLAGS="--remap-path-prefix=/cache/src=. --remap-path-prefix=${CARGO_HOME:-/root/.cargo}=/cargo -C target-feature=+crt-static"; \
+    export RUSTFLAGS="--remap-path-prefix=/cache/src=. --remap-path-prefix=${CARGO_HOME:-/root/.cargo}=/cargo -C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs"; \
     host=$(rustc -vV | sed -n 's/^host: //p'); \
     cargo build --profile "$PROFILE" --locked --target "$host" -p agent -p check -p cni -p controller; \
     mkdir -p /image/usr/local/bin; cd "/cache/target/$host/$PROFILE"; \

@@ -113,19 +113,22 @@ mod tests {
         }
     }
 
-    fn far(netlink: &mut Netlink) -> Route {
-        Route { link: Some(index(netlink, "eth0")), ..route("198.51.100.0/24 via 192.0.2.9") }
+    /// What knows all routes, by which socket, and one more route that can be.
+    fn all_known() -> (KnownRoutes, Netlink, Route) {
+        let mut netlink = Netlink::open().unwrap();
+        let mut known = KnownRoutes::open(&netlink).unwrap();
+        assert!(look(&mut known, &mut netlink));
+        settle(&mut known, &mut netlink);
+        let link = Some(index(&mut netlink, "eth0"));
+        (known, netlink, Route { link, ..route("198.51.100.0/24 via 192.0.2.9") })
     }
 
     #[test]
     fn they_are_listed_again_only_after_a_change_by_others() {
         let lab = Lab::new();
         lab.inside(|| {
-            let (mut netlink, mut other) = (Netlink::open().unwrap(), Netlink::open().unwrap());
-            let mut known = KnownRoutes::open(&netlink).unwrap();
-            assert!(look(&mut known, &mut netlink));
-            settle(&mut known, &mut netlink);
-            let far = far(&mut netlink);
+            let (mut known, mut netlink, far) = all_known();
+            let mut other = Netlink::open().unwrap();
             for change in [RouteChange::Replace(far), RouteChange::Delete(far)] {
                 other.change_routes(&[change]).unwrap().remove(0).unwrap();
                 assert!(look(&mut known, &mut netlink));
@@ -146,11 +149,7 @@ mod tests {
     fn what_we_change_is_known_without_a_list() {
         let lab = Lab::new();
         lab.inside(|| {
-            let mut netlink = Netlink::open().unwrap();
-            let mut known = KnownRoutes::open(&netlink).unwrap();
-            look(&mut known, &mut netlink);
-            settle(&mut known, &mut netlink);
-            let far = far(&mut netlink);
+            let (mut known, mut netlink, far) = all_known();
             let elsewhere = Route { via: Some("192.0.2.8".parse().unwrap()), ..far };
             let v6 =
                 Route { link: far.link, metric: 1024, ..route("2001:db8:9::/64 via 2001:db8::9") };
@@ -170,11 +169,7 @@ mod tests {
     fn after_a_lost_reply_nobody_relies_on_what_was_known() {
         let lab = Lab::new();
         lab.inside(|| {
-            let mut netlink = Netlink::open().unwrap();
-            let mut known = KnownRoutes::open(&netlink).unwrap();
-            look(&mut known, &mut netlink);
-            settle(&mut known, &mut netlink);
-            let far = far(&mut netlink);
+            let (mut known, mut netlink, far) = all_known();
             let absent = Route { destination: "203.0.113.0/24".parse().unwrap(), ..far };
             // Refusals are replies as well, and so many the socket can't hold.
             let mut changes = vec![RouteChange::Delete(absent); 100];
