@@ -104,12 +104,13 @@ mod tests {
         known.listed.as_ref().map(|listed| listed.at) != before
     }
 
-    /// Until nothing is told any more: of a new link the kernel tells bit by bit.
+    /// In a moment in which others change nothing: of a new link's carrier the kernel tells when it has
+    /// time (net/core/link_watch.c), also after a second.
     #[track_caller]
-    fn settle(known: &mut KnownRoutes, netlink: &mut Netlink) {
+    fn at_last(mut holds: impl FnMut() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(20);
-        while look(known, netlink) {
-            assert!(Instant::now() < deadline, "they are listed again all the time");
+        while !holds() {
+            assert!(Instant::now() < deadline, "it never holds");
         }
     }
 
@@ -118,7 +119,7 @@ mod tests {
         let mut netlink = Netlink::open().unwrap();
         let mut known = KnownRoutes::open(&netlink).unwrap();
         assert!(look(&mut known, &mut netlink));
-        settle(&mut known, &mut netlink);
+        at_last(|| !look(&mut known, &mut netlink));
         let link = Some(index(&mut netlink, "eth0"));
         (known, netlink, Route { link, ..route("198.51.100.0/24 via 192.0.2.9") })
     }
@@ -132,7 +133,7 @@ mod tests {
             for change in [RouteChange::Replace(far), RouteChange::Delete(far)] {
                 other.change_routes(&[change]).unwrap().remove(0).unwrap();
                 assert!(look(&mut known, &mut netlink));
-                settle(&mut known, &mut netlink);
+                at_last(|| !look(&mut known, &mut netlink));
             }
             // The kernel does not tell of IPv4's that go with a link.
             let eth0 = index(&mut netlink, "eth0");
@@ -159,8 +160,10 @@ mod tests {
                 &[RouteChange::Delete(absent), RouteChange::Replace(elsewhere)],
                 &[RouteChange::Delete(elsewhere), RouteChange::Delete(v6)],
             ] {
-                known.change(&mut netlink, changes).unwrap();
-                assert!(!look(&mut known, &mut netlink), "{changes:?}");
+                at_last(|| {
+                    known.change(&mut netlink, changes).unwrap();
+                    !look(&mut known, &mut netlink)
+                });
             }
         });
     }
@@ -191,9 +194,10 @@ mod tests {
             let at = Instant::now().checked_sub(RESYNC).unwrap();
             known.listed = Some(Listed { at, routes: Vec::new() });
             assert!(look(&mut known, &mut netlink));
-            let at = Instant::now();
-            known.listed = Some(Listed { at, routes: Vec::new() });
-            assert_eq!(known.now(&mut netlink).unwrap(), []);
+            at_last(|| {
+                known.listed = Some(Listed { at: Instant::now(), routes: Vec::new() });
+                known.now(&mut netlink).unwrap().is_empty()
+            });
         });
     }
 }
