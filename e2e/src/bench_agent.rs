@@ -12,9 +12,9 @@ use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
 use self::arrivals::Arrivals;
-use self::cluster::{Changes, Cluster};
+use self::cluster::Cluster;
 use self::contender::Contender;
-use self::table::{Figures, Table};
+use self::table::{Figures, Start, Table};
 use crate::artifacts::cargo;
 use crate::lab;
 use crate::place::Process;
@@ -26,6 +26,9 @@ use crate::traces::{Logs, Traces};
 /// Of heartbeats, and how many come a second.
 const BEATING: Duration = Duration::from_mins(1);
 const RATE: u32 = 10;
+
+/// Cold starts of each, of which the last one goes on.
+const STARTS: usize = 3;
 
 /// How often each row of the repairs is broken.
 const REPAIRS: &str = "200";
@@ -80,29 +83,31 @@ fn measure(traces: &Traces, plan: &Plan) -> Result<()> {
 
 /// All that is measured of one of them, from nothing.
 fn one(solo: &Solo, cluster: &Cluster<'_>, contender: &Contender, size: usize) -> Result<Figures> {
+    let mut starts = Vec::with_capacity(STARTS);
+    for _ in 1..STARTS {
+        let (process, start) = cold(solo, contender, size)?;
+        process.end(Signal::SIGTERM)?;
+        starts.push(start);
+    }
+    let (process, start) = cold(solo, contender, size)?;
+    starts.push(start);
+    let changes = cluster.changes(&solo.place, size)?;
+    let busy = process.cpu()?;
+    cluster.beat(size, BEATING, RATE)?;
+    let idle_cpu = process.cpu()?.saturating_sub(busy);
+    let mb = |field| Ok::<_, anyhow::Error>(f64::from(process.kib(field)?) / 1024.0);
+    let (rss, peak, anon) = (mb("VmRSS")?, mb("VmHWM")?, mb("RssAnon")?);
+    process.end(Signal::SIGTERM)?;
+    Ok(Figures { starts, changes, idle_cpu, rss, peak, anon })
+}
+
+/// Starts it on a machine without anything of an earlier one, and waits for its routes.
+fn cold(solo: &Solo, contender: &Contender, size: usize) -> Result<(Process, Start)> {
     contender::forget(solo)?;
     let mut arrivals = Arrivals::open(&solo.place)?;
     let start = Instant::now();
     let process = contender.start(solo)?;
     let last = arrivals.last_of(size)?;
-    let (cold, cold_cpu) = (last.duration_since(start), process.cpu()?);
-    let changes = cluster.changes(&solo.place, size)?;
-    let busy = process.cpu()?;
-    cluster.beat(size, BEATING, RATE)?;
-    let idle_cpu = process.cpu()?.saturating_sub(busy);
-    let figures = figures(cold, cold_cpu, changes, idle_cpu, &process)?;
-    process.end(Signal::SIGTERM)?;
-    Ok(figures)
-}
-
-fn figures(
-    cold: Duration,
-    cold_cpu: Duration,
-    changes: Changes,
-    idle_cpu: Duration,
-    process: &Process,
-) -> Result<Figures> {
-    let mb = |field| Ok::<_, anyhow::Error>(f64::from(process.kib(field)?) / 1024.0);
-    let (rss, peak, anon) = (mb("VmRSS")?, mb("VmHWM")?, mb("RssAnon")?);
-    Ok(Figures { cold, cold_cpu, changes, idle_cpu, rss, peak, anon })
+    let start = Start { time: last.duration_since(start), cpu: process.cpu()? };
+    Ok((process, start))
 }

@@ -11,6 +11,7 @@ use kube::{Client, CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::contact::Contact;
+use crate::watch::Watched;
 
 /// A block of addresses that one Node alone may have. The object's name is the block.
 #[derive(
@@ -45,6 +46,8 @@ pub struct CidrClaimSpec {
     #[schemars(length(max = 63))]
     pub node_uid: String,
 }
+
+impl Watched for CidrClaim {}
 
 /// All claims, and then each change of them, for ever.
 pub fn watch(client: Client, contact: Contact) -> impl Stream<Item = Event<CidrClaim>> + Send {

@@ -15,10 +15,6 @@ use crate::token::TokenFile;
 /// Until a TCP and TLS connection stands.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Without a byte from the server. It must be longer than [`crate::watch::SILENCE`], by which a
-/// watch finds out on its own, and sends no bytes only while nothing happens.
-const READ_TIMEOUT: Duration = Duration::from_mins(2);
-
 /// Until a request is sent.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -70,8 +66,9 @@ impl Credentials {
             (Config::incluster_env().map_err(ClientError::InCluster)?, vec![seen])
         };
         config.connect_timeout = Some(CONNECT_TIMEOUT);
-        config.read_timeout = Some(READ_TIMEOUT);
-        config.reset_reader_on_write = true;
+        // Whoever asks knows how long to wait for an answer. A limit here would also cost each event of a
+        // watch two more turns of the runtime, as whatever is read sets a timer that is due at once.
+        config.read_timeout = None;
         config.write_timeout = Some(WRITE_TIMEOUT);
         let agent = format!("{}/{}", self.name, env!("CARGO_PKG_VERSION"));
         let agent = HeaderValue::from_str(&agent).map_err(ClientError::UserAgent)?;

@@ -15,6 +15,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use crate::contact::Contact;
+use crate::watch::Watched;
 
 /// Kept on an object while Nodes hold blocks of it; node-ipam-controller's.
 pub const FINALIZER: &str = "networking.x-k8s.io/cluster-cidr-finalizer";
@@ -197,6 +198,8 @@ pub struct Condition {
     #[serde(default)]
     pub observed_generation: i64,
 }
+
+impl Watched for ClusterCidr {}
 
 /// All ClusterCIDRs, and then each change of them, for ever: none while the API server does not know
 /// them.

@@ -6,8 +6,11 @@ use kube::api::Api;
 use kube::runtime::watcher::Event;
 
 use crate::contact::Contact;
+use crate::watch::Watched;
 
 pub use k8s_openapi::api::networking::v1::ServiceCIDR as ServiceCidr;
+
+impl Watched for ServiceCidr {}
 
 /// All ServiceCIDRs, and then each change of them, for ever: none while the API server does not know
 /// them, as before Kubernetes 1.33.

@@ -5,25 +5,27 @@
 //! (`resourceVersion=0`), which may be older than what we acted on before; a list of ours is always
 //! consistent, so an object that is missing in it is really gone.
 
+pub(crate) mod protobuf;
+mod source;
 mod trouble;
 
 use std::collections::VecDeque;
-use std::fmt::Debug;
 use std::time::Duration;
 
-use futures::stream::{self, BoxStream, Stream, StreamExt};
+use futures::stream::{self, Stream};
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
-use kube::core::{Resource, ResourceExt};
+use kube::core::ResourceExt;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{DefaultBackoff, Event};
-use serde::de::DeserializeOwned;
 use tracing::{debug, info, warn};
 
-use self::trouble::{Trouble, received};
+pub use self::source::{Events, Watched};
+use self::trouble::{Trouble, answered, received};
 use crate::contact::Contact;
 use crate::telemetry::Chain;
 
-/// Without an event or a bookmark (the server sends one each minute) the connection counts as dead.
+/// Without an answer, an event or a bookmark (the server sends one each minute) the connection counts as
+/// dead.
 pub const SILENCE: Duration = Duration::from_secs(90);
 
 /// After this many seconds the server ends a watch, which is then resumed.
@@ -37,8 +39,6 @@ const PAGE: u32 = 500;
 
 /// The bookmark that ends a streamed list (KEP-3157).
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
-
-type Events<K> = BoxStream<'static, kube::Result<WatchEvent<K>>>;
 
 enum State<K> {
     /// Nothing is known, or what was known is too old to go on from.
@@ -91,27 +91,25 @@ struct Watch<K> {
 /// It begins with `Init`, one `InitApply` for each object, `InitDone`; these come again whenever
 /// changes may have been missed. Errors are logged and followed by a pause that grows up to half a
 /// minute while nothing comes in between; the connection is dead after [`SILENCE`]. `contact` is told.
-pub fn watch<K>(api: Api<K>, contact: Contact) -> impl Stream<Item = Event<K>> + Send
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
-{
+pub fn watch<K: Watched>(api: Api<K>, contact: Contact) -> impl Stream<Item = Event<K>> + Send {
     follow(api, Unknown::Trouble, contact)
 }
 
 /// As [`watch`], of a kind that the server need not know: until it does, the list is empty.
 ///
 /// The server is asked for it each 10 s. Where its definition goes, so do the objects.
-pub fn watch_if_served<K>(api: Api<K>, contact: Contact) -> impl Stream<Item = Event<K>> + Send
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
-{
+pub fn watch_if_served<K: Watched>(
+    api: Api<K>,
+    contact: Contact,
+) -> impl Stream<Item = Event<K>> + Send {
     follow(api, Unknown::Empty { told: false }, contact)
 }
 
-fn follow<K>(api: Api<K>, unknown: Unknown, contact: Contact) -> impl Stream<Item = Event<K>> + Send
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
-{
+fn follow<K: Watched>(
+    api: Api<K>,
+    unknown: Unknown,
+    contact: Contact,
+) -> impl Stream<Item = Event<K>> + Send {
     let backoff = DefaultBackoff::default();
     let watch = Watch { api, lists: Lists::Streamed, unknown, backoff, contact };
     stream::unfold((watch, State::Start), |(mut watch, mut state)| async move {
@@ -124,10 +122,7 @@ where
     })
 }
 
-impl<K> Watch<K>
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
-{
+impl<K: Watched> Watch<K> {
     async fn step(&mut self, state: State<K>) -> (Option<Event<K>>, State<K>) {
         match state {
             State::Start => self.start().await,
@@ -137,17 +132,18 @@ where
                 self.unknown = Unknown::Empty { told: true };
                 (Some(Event::InitDone), State::Start)
             }
-            State::Listed { version } => match self.api.watch(&parameters(), &version).await {
-                Ok(events) => {
-                    self.contact.stands();
-                    (None, State::Watching { version, events: events.boxed() })
+            State::Listed { version } => {
+                match answered(K::events(&self.api, &parameters(), &version)).await {
+                    Ok(events) => {
+                        self.contact.stands();
+                        (None, State::Watching { version, events })
+                    }
+                    Err(trouble) => {
+                        self.pause(&trouble).await;
+                        (None, after(&trouble, version))
+                    }
                 }
-                Err(error) => {
-                    let trouble = Trouble::from(error);
-                    self.pause(&trouble).await;
-                    (None, after(&trouble, version))
-                }
-            },
+            }
             State::Watching { version, events } => self.next(version, events).await,
         }
     }
@@ -158,17 +154,17 @@ where
             return (Some(Event::Init), first_page);
         }
         // An empty version asks for a list that is as new as this request.
-        match self.api.watch(&parameters().initial_events(), "").await {
+        match answered(K::events(&self.api, &parameters().initial_events(), "")).await {
             Ok(events) => {
                 self.served();
-                (Some(Event::Init), State::Listing(events.boxed()))
+                (Some(Event::Init), State::Listing(events))
             }
-            Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422) => {
+            Err(Trouble::Refused(status)) if matches!(status.code, 400 | 422) => {
                 debug!(%status, "the API server streams no lists; reading them in pages");
                 self.lists = Lists::Paged;
                 (None, State::Start)
             }
-            Err(error) => self.not_listed(error).await,
+            Err(trouble) => self.not_listed(trouble).await,
         }
     }
 
@@ -181,9 +177,9 @@ where
     }
 
     /// Where to go on if the first list can't be had.
-    async fn not_listed(&mut self, error: kube::Error) -> (Option<Event<K>>, State<K>) {
-        match (&error, self.unknown) {
-            (kube::Error::Api(status), Unknown::Empty { told }) if status.code == 404 => {
+    async fn not_listed(&mut self, trouble: Trouble) -> (Option<Event<K>>, State<K>) {
+        match (&trouble, self.unknown) {
+            (Trouble::Refused(status), Unknown::Empty { told }) if status.code == 404 => {
                 if told {
                     tokio::time::sleep(ABSENCE).await;
                     return (None, State::Start);
@@ -192,7 +188,7 @@ where
                 info!(%kind, "unknown to the API server; asking again every {seconds} s");
                 return (Some(Event::Init), State::Absent);
             }
-            _ => self.pause(&Trouble::from(error)).await,
+            _ => self.pause(&trouble).await,
         }
         (None, State::Start)
     }
@@ -211,7 +207,7 @@ where
         }
         // Without a version the first page is a consistent read, and the others continue it.
         let request = ListParams { continue_token: next, ..ListParams::default().limit(PAGE) };
-        let trouble = match self.api.list(&request).await {
+        let trouble = match answered(self.api.list(&request)).await {
             Ok(list) => {
                 self.served();
                 let version = list.metadata.resource_version.filter(|text| !text.is_empty());
@@ -221,7 +217,7 @@ where
                 }
                 Trouble::NoVersion
             }
-            Err(error) => return self.not_listed(error).await,
+            Err(trouble) => return self.not_listed(trouble).await,
         };
         self.pause(&trouble).await;
         (None, State::Start)

@@ -7,11 +7,17 @@ use std::time::Duration;
 use super::cluster::Changes;
 use crate::report::percentile;
 
+/// From the start of a process to its last route, and what CPU it had taken by then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start {
+    pub(super) time: Duration,
+    pub(super) cpu: Duration,
+}
+
 /// Of one contender on so many Nodes.
 #[derive(Clone, Debug)]
 pub(super) struct Figures {
-    pub(super) cold: Duration,
-    pub(super) cold_cpu: Duration,
+    pub(super) starts: Vec<Start>,
     pub(super) changes: Changes,
     pub(super) idle_cpu: Duration,
     /// In MiB, as the others.
@@ -28,8 +34,8 @@ pub(super) struct Table(BTreeMap<&'static str, BTreeMap<usize, Figures>>);
 type Row = (&'static str, fn(&Figures) -> String);
 
 const ROWS: [Row; 9] = [
-    ("cold start to all routes, s", |f| format!("{:.2}", f.cold.as_secs_f64())),
-    ("CPU s until then", |f| format!("{:.2}", f.cold_cpu.as_secs_f64())),
+    ("cold start to all routes, s", |f| each(f.starts.iter().map(|start| start.time))),
+    ("CPU s until then", |f| each(f.starts.iter().map(|start| start.cpu))),
     ("Node added, p50 / p99 ms", |f| percentiles(&f.changes.added)),
     ("address changed, p50 / p99 ms", |f| percentiles(&f.changes.moved)),
     ("Node deleted, p50 / p99 ms", |f| percentiles(&f.changes.deleted)),
@@ -38,6 +44,14 @@ const ROWS: [Row; 9] = [
     ("peak RSS (VmHWM), MiB", |f| format!("{:.1}", f.peak)),
     ("anonymous RSS (RssAnon), MiB", |f| format!("{:.1}", f.anon)),
 ];
+
+/// The median, and all of them.
+fn each(times: impl Iterator<Item = Duration>) -> String {
+    let mut times = times.collect::<Vec<_>>();
+    let median = percentile(&mut times, 50).as_secs_f64();
+    let all = times.iter().map(|time| format!("{:.2}", time.as_secs_f64())).collect::<Vec<_>>();
+    format!("{median:.2} ({})", all.join(", "))
+}
 
 fn percentiles(times: &[Duration]) -> String {
     let mut times = times.to_vec();

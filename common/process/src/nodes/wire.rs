@@ -1,20 +1,23 @@
-//! A Node as the API sends it, cut down to what kubenet reads: the rest of each message is skipped
-//! while it is parsed, so memory does not grow with labels, managedFields, images.
+//! A Node as the API sends it, in JSON or protobuf, cut down to what kubenet reads: the rest of each message
+//! is skipped while it is parsed, so memory does not grow with labels, managedFields, images.
+//!
+//! In protobuf the numbers of fields are those of `generated.proto` in k8s.io/api/core/v1.
+
+mod metadata;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use common::node::{Condition, NodeView};
 use k8s_openapi::ClusterResourceScope;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use serde::de::IgnoredAny;
+use prost::Message;
 use serde::{Deserialize, Deserializer};
 
 /// Part of a v1 Node. It can be read and watched, never written: a write would drop the rest.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Node {
-    #[serde(deserialize_with = "metadata")]
+    #[serde(deserialize_with = "metadata::read")]
     metadata: ObjectMeta,
     #[serde(default)]
     spec: Spec,
@@ -22,81 +25,57 @@ pub struct Node {
     status: Status,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// The same in protobuf.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct NodeMessage {
+    #[prost(message, optional, tag = "1")]
+    metadata: Option<metadata::Message>,
+    #[prost(message, optional, tag = "2")]
+    spec: Option<Spec>,
+    #[prost(message, optional, tag = "3")]
+    status: Option<Status>,
+}
+
+#[derive(Clone, PartialEq, Deserialize, Message)]
 struct Spec {
-    #[serde(rename = "podCIDR", default)]
+    #[serde(rename = "podCIDR")]
+    #[prost(string, optional, tag = "1")]
     pod_cidr: Option<String>,
-    #[serde(rename = "podCIDRs", default)]
-    pod_cidrs: Option<Vec<String>>,
+    #[serde(rename = "podCIDRs", default, deserialize_with = "or_none")]
+    #[prost(string, repeated, tag = "7")]
+    pod_cidrs: Vec<String>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize, Message)]
 struct Status {
-    #[serde(default)]
-    addresses: Option<Vec<Address>>,
-    #[serde(default)]
-    conditions: Option<Vec<NodeCondition>>,
+    #[serde(default, deserialize_with = "or_none")]
+    #[prost(message, repeated, tag = "4")]
+    conditions: Vec<NodeCondition>,
+    #[serde(default, deserialize_with = "or_none")]
+    #[prost(message, repeated, tag = "5")]
+    addresses: Vec<Address>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-struct Address {
-    #[serde(rename = "type")]
-    kind: String,
-    address: String,
-}
-
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize, Message)]
 struct NodeCondition {
     #[serde(rename = "type")]
+    #[prost(string, tag = "1")]
     kind: String,
+    #[prost(string, tag = "2")]
     status: String,
-    #[serde(default)]
+    #[prost(string, optional, tag = "5")]
     reason: Option<String>,
-    #[serde(default)]
+    #[prost(string, optional, tag = "6")]
     message: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Metadata {
-    name: Option<String>,
-    uid: Option<String>,
-    resource_version: Option<String>,
-    creation_timestamp: Option<Time>,
-    deletion_timestamp: Option<Time>,
-    #[serde(default)]
-    labels: Option<BTreeMap<String, String>>,
-    #[serde(default)]
-    managed_fields: Option<Vec<ManagedFields>>,
-}
-
-/// Who wrote which fields last, as far as it is about podCIDRs.
-#[derive(Deserialize)]
-struct ManagedFields {
-    manager: Option<String>,
-    #[serde(rename = "fieldsV1", default)]
-    fields: Option<Fields>,
-}
-
-#[derive(Deserialize)]
-struct Fields {
-    #[serde(rename = "f:spec")]
-    spec: Option<SpecFields>,
-}
-
-#[derive(Deserialize)]
-struct SpecFields {
-    #[serde(rename = "f:podCIDRs")]
-    pod_cidrs: Option<IgnoredAny>,
-}
-
-impl ManagedFields {
-    /// The manager, if it wrote the podCIDRs.
-    fn of_pod_cidrs(self) -> Option<ManagedFieldsEntry> {
-        self.fields?.spec?.pod_cidrs?;
-        Some(ManagedFieldsEntry { manager: self.manager, ..ManagedFieldsEntry::default() })
-    }
+#[derive(Clone, PartialEq, Deserialize, Message)]
+struct Address {
+    #[serde(rename = "type")]
+    #[prost(string, tag = "1")]
+    kind: String,
+    #[prost(string, tag = "2")]
+    address: String,
 }
 
 impl Node {
@@ -107,24 +86,25 @@ impl Node {
 
     /// Whether it has podCIDRs.
     pub fn has_pod_cidrs(&self) -> bool {
-        self.spec.pod_cidrs.as_ref().is_some_and(|cidrs| !cidrs.is_empty())
+        !self.spec.pod_cidrs.is_empty()
     }
 }
 
-fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    let metadata = Metadata::deserialize(deserializer)?;
-    let managers = metadata.managed_fields.into_iter().flatten();
-    let managers = managers.filter_map(ManagedFields::of_pod_cidrs).collect::<Vec<_>>();
-    Ok(ObjectMeta {
-        name: metadata.name,
-        uid: metadata.uid,
-        resource_version: metadata.resource_version,
-        creation_timestamp: metadata.creation_timestamp,
-        deletion_timestamp: metadata.deletion_timestamp,
-        labels: metadata.labels,
-        managed_fields: (!managers.is_empty()).then_some(managers),
-        ..ObjectMeta::default()
-    })
+/// What is null is as good as absent.
+fn or_none<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    Ok(Option::<Vec<T>>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+impl From<NodeMessage> for Node {
+    fn from(NodeMessage { metadata, spec, status }: NodeMessage) -> Self {
+        Self {
+            metadata: metadata.unwrap_or_default().into(),
+            spec: spec.unwrap_or_default(),
+            status: status.unwrap_or_default(),
+        }
+    }
 }
 
 impl Resource for Node {
@@ -161,14 +141,14 @@ impl From<Node> for NodeView {
     /// podCIDRs stay as written, for they must be named.
     fn from(node: Node) -> Self {
         let Node { metadata, spec, status } = node;
-        let listed = spec.pod_cidrs.unwrap_or_default();
+        let listed = spec.pod_cidrs;
         let pod_cidrs =
             if listed.is_empty() { spec.pod_cidr.into_iter().collect() } else { listed };
         let pod_cidrs = pod_cidrs.into_iter().filter(|cidr| !cidr.is_empty()).collect::<Vec<_>>();
         let labels = metadata.labels.filter(|_| pod_cidrs.is_empty());
-        let addresses = status.addresses.unwrap_or_default().into_iter();
+        let addresses = status.addresses.into_iter();
         let internal = addresses.filter(|address| address.kind == "InternalIP");
-        let mut conditions = status.conditions.unwrap_or_default().into_iter();
+        let mut conditions = status.conditions.into_iter();
         Self {
             name: metadata.name.unwrap_or_default(),
             uid: metadata.uid.unwrap_or_default(),

@@ -1,6 +1,6 @@
 //! What can interrupt a watch instead of its next event, and whether it can go on where it was.
 
-use futures::StreamExt;
+use futures::TryStreamExt;
 use kube::api::WatchEvent;
 use kube::core::Status;
 
@@ -55,10 +55,16 @@ impl Trouble {
     }
 }
 
+/// What the API server answers, if it does in time.
+pub(super) async fn answered<T>(
+    answer: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Trouble> {
+    Ok(tokio::time::timeout(SILENCE, answer).await.map_err(|_| Trouble::Silence)??)
+}
+
 /// The next event; none when the server ended the watch as it should.
 pub(super) async fn received<K>(events: &mut Events<K>) -> Result<Option<WatchEvent<K>>, Trouble> {
-    let event = tokio::time::timeout(SILENCE, events.next()).await.map_err(|_| Trouble::Silence)?;
-    Ok(event.transpose()?)
+    answered(events.try_next()).await
 }
 
 #[cfg(test)]
