@@ -35,22 +35,23 @@ pub struct Claim {
 impl Peers {
     /// What `nodes` say to the one that is called `name`; `before` is what was read last.
     pub fn read(name: &str, nodes: &Nodes, before: Self) -> Self {
-        let own = nodes.get(name).cloned();
-        let mut claims = Vec::with_capacity(before.claims.len());
-        let mut before = before.claims.into_iter().peekable();
+        let (own, mut claims) = (nodes.get(name).cloned(), before.claims);
         let is_own = |node: &Arc<NodeView>| own.as_ref().is_some_and(|own| Arc::ptr_eq(own, node));
+        // In place, since most are as they were; those before this one have been read.
+        let mut read = 0;
         for node in nodes.values().filter(|node| !is_own(node)) {
             let same = |claim: &Claim| Arc::ptr_eq(&claim.node, node);
             // Of Nodes that went, or are others now.
-            while before.next_if(|claim| !same(claim) && claim.node.name <= node.name).is_some() {}
-            let count = claims.len();
-            while let Some(claim) = before.next_if(same) {
-                claims.push(claim);
+            let old = |claim: &&Claim| !same(claim) && claim.node.name <= node.name;
+            let next = read + claims.iter().skip(read).take_while(old).count();
+            let is_read = claims.get(next).is_some_and(same);
+            if next > read || !is_read {
+                let new = (!is_read).then(|| Claim::all_of(node));
+                claims.splice(read..next, new.into_iter().flatten());
             }
-            if claims.len() == count {
-                claims.extend(Claim::all_of(node));
-            }
+            read += claims.iter().skip(read).take_while(|claim| same(claim)).count();
         }
+        claims.truncate(read);
         Self { own, claims }
     }
 }

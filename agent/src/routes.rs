@@ -3,7 +3,6 @@
 //! Whatever a Node says of itself is checked: a wrong or hostile one spoils its own route only.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -48,7 +47,8 @@ impl FromStr for Routing {
 /// The routes to all peers, and what is wrong with some of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Routes {
-    pub by_destination: BTreeMap<Prefix, Hop>,
+    /// In order.
+    pub by_destination: Vec<(Prefix, Hop)>,
     pub refused: Vec<Refused>,
 }
 
@@ -209,21 +209,28 @@ fn is_host(address: IpAddr, network: Prefix) -> bool {
 /// Only routes of our protocol are deleted, and before any is set, so that a range that moves never
 /// has two.
 pub fn plan(desired: &Routes, observed: &[Route]) -> Vec<RouteChange> {
-    let (mut deletions, mut right) = (Vec::new(), Vec::new());
-    for &route in observed.iter().filter(|route| is_ours(route)) {
-        let wanted = desired.by_destination.get(&route.destination);
-        match wanted.map(|&hop| hop.route_to(route.destination)) {
-            Some(wanted) if wanted == route => right.push(route.destination),
-            // It will be replaced.
-            Some(wanted) if wanted.metric == route.metric => {}
-            _ => deletions.push(RouteChange::Delete(route)),
+    let mut ours = observed.iter().copied().filter(is_ours).collect::<Vec<_>>();
+    ours.sort();
+    let mut ours = ours.into_iter().peekable();
+    let (mut deletions, mut replacements) = (Vec::new(), Vec::new());
+    for &(destination, hop) in &desired.by_destination {
+        let wanted = hop.route_to(destination);
+        let mut right = false;
+        while let Some(route) = ours.next_if(|route| route.destination <= destination) {
+            if route == wanted {
+                right = true;
+            } else if (route.destination, route.metric) != (destination, wanted.metric) {
+                deletions.push(RouteChange::Delete(route));
+            }
+            // Else it will be replaced.
+        }
+        if !right {
+            replacements.push(RouteChange::Replace(wanted));
         }
     }
-    right.sort_unstable();
-    let wrong = desired.by_destination.iter();
-    let wrong = wrong.filter(|(to, _)| right.binary_search(to).is_err());
-    let replacements = wrong.map(|(&to, hop)| RouteChange::Replace(hop.route_to(to)));
-    deletions.into_iter().chain(replacements).collect()
+    deletions.extend(ours.map(RouteChange::Delete));
+    deletions.append(&mut replacements);
+    deletions
 }
 
 fn is_ours(route: &Route) -> bool {
