@@ -105,7 +105,7 @@ mod tests {
     }
 
     /// In a moment in which others change nothing: of a new link's carrier the kernel tells when it has
-    /// time (net/core/link_watch.c), also after a second.
+    /// time (`net/core/link_watch.c`), also after a second.
     #[track_caller]
     fn at_last(mut holds: impl FnMut() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(20);
