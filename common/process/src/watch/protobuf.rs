@@ -96,14 +96,13 @@ fn closed(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::UnexpectedEof
 }
 
-/// Pure: what a server that answers with `code` says.
+/// Pure: what a server that answers with `code` says. Whatever stands before it answers in its own way.
 fn refusal(answer: &Bytes, code: u16) -> Status {
-    if let Ok(status) = object::<wire::Status>(answer) {
-        return status.into();
-    }
-    // Whatever stands before the server answers in its own way.
-    let text = String::from_utf8_lossy(answer);
-    Status::failure(text.trim(), "not a Status").with_code(code)
+    let status = object::<wire::Status>(answer).map(Status::from).ok();
+    let status = status.or_else(|| serde_json::from_slice(answer).ok());
+    let text = || Status::failure(String::from_utf8_lossy(answer).trim(), "not a Status");
+    let status = status.filter(|status| !status.message.is_empty()).unwrap_or_else(text);
+    status.with_code(code)
 }
 
 fn event<K: From<M>, M: Message + Default>(frame: Bytes) -> Result<WatchEvent<K>, Malformed> {

@@ -68,6 +68,8 @@ fn a_refusal_is_read_however_it_is_written() {
     let forbidden = "403 nodes is forbidden: User \"somebody\" cannot watch resource \"nodes\" in API group \
                      \"\" at the cluster scope";
     assert_eq!(refused(FORBIDDEN), forbidden);
+    assert_eq!(refused(br#"{"kind": "Status", "message": "wait"}"#), "403 wait");
+    assert_eq!(refused(br#"{"error": "wait"}"#), "403 {\"error\": \"wait\"}");
     assert_eq!(refused(b"go away\n"), "403 go away");
     assert_eq!(refused(b"k8s\0\xff"), "403 k8s\0\u{fffd}");
     let status: Status = object::<wire::Status>(&Bytes::from_static(FORBIDDEN)).unwrap().into();
