@@ -48,6 +48,8 @@ impl ControlPlane {
         manager.arg("--kubeconfig").arg(kubeconfig);
         // Node IPAM is ours here.
         manager.args(["--allocate-node-cidrs=false", "--leader-elect=false"]);
+        // Kubelets renew their Leases each 10 s; by default a silent one is waited for 50 s.
+        manager.arg("--node-monitor-grace-period=30s");
         manager.args(["--bind-address=127.0.0.1", "--use-service-account-credentials=true"]);
         manager.arg("--service-account-private-key-file").arg(pki.path("sa.key"));
         manager.arg("--root-ca-file").arg(pki.path("ca.crt"));
