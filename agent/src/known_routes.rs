@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use net::events::Events;
@@ -23,7 +24,7 @@ pub(crate) struct KnownRoutes {
 #[derive(Debug)]
 struct Listed {
     at: Instant,
-    routes: Vec<Route>,
+    routes: Arc<Vec<Route>>,
 }
 
 impl KnownRoutes {
@@ -36,14 +37,14 @@ impl KnownRoutes {
     ///
     /// Whatever is told of links and addresses counts as well: of IPv4 routes that go with theirs
     /// nothing is told. So does more than the socket could hold.
-    pub(crate) fn now(&mut self, netlink: &mut Netlink) -> Result<Vec<Route>, NetError> {
+    pub(crate) fn now(&mut self, netlink: &mut Netlink) -> Result<Arc<Vec<Route>>, NetError> {
         let quiet =
             matches!(self.events.next(), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
         let listed = self.listed.take().filter(|listed| quiet && listed.at.elapsed() < RESYNC);
         let listed = match listed {
             Some(listed) => listed,
             // What changes meanwhile is told by then, and looked at by the next call.
-            None => Listed { at: Instant::now(), routes: netlink.routes()? },
+            None => Listed { at: Instant::now(), routes: netlink.routes()?.into() },
         };
         Ok(self.listed.insert(listed).routes.clone())
     }
@@ -60,8 +61,10 @@ impl KnownRoutes {
         let outcomes = netlink.change_routes(changes)?;
         let made = changes.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
         let made = made.map(|(change, _)| *change).collect::<Vec<_>>();
-        self.listed =
-            listed.map(|Listed { at, routes }| Listed { at, routes: after(routes, &made) });
+        self.listed = listed.map(|Listed { at, routes }| {
+            let routes = after(Arc::unwrap_or_clone(routes), &made).into();
+            Listed { at, routes }
+        });
         Ok(outcomes)
     }
 }
@@ -100,7 +103,8 @@ mod tests {
             routes.sort();
             routes
         };
-        assert_eq!(sorted(known.now(netlink).unwrap()), sorted(netlink.routes().unwrap()));
+        let told = Arc::unwrap_or_clone(known.now(netlink).unwrap());
+        assert_eq!(sorted(told), sorted(netlink.routes().unwrap()));
         known.listed.as_ref().map(|listed| listed.at) != before
     }
 
@@ -192,10 +196,10 @@ mod tests {
             let mut netlink = Netlink::open().unwrap();
             let mut known = KnownRoutes::open(&netlink).unwrap();
             let at = Instant::now().checked_sub(RESYNC).unwrap();
-            known.listed = Some(Listed { at, routes: Vec::new() });
+            known.listed = Some(Listed { at, routes: Arc::default() });
             assert!(look(&mut known, &mut netlink));
             at_last(|| {
-                known.listed = Some(Listed { at: Instant::now(), routes: Vec::new() });
+                known.listed = Some(Listed { at: Instant::now(), routes: Arc::default() });
                 known.now(&mut netlink).unwrap().is_empty()
             });
         });

@@ -119,7 +119,8 @@ mod tests {
                 "2001:db8::/64 dev 2 metric 256",
             ]
             .map(route)
-            .to_vec(),
+            .to_vec()
+            .into(),
             ..Observed::default()
         };
         let own = node(&format!("me 1 {cidr} 192.0.2.1 2001:db9::1"));

@@ -209,7 +209,7 @@ fn is_host(address: IpAddr, network: Prefix) -> bool {
 /// Only routes of our protocol are deleted, and before any is set, so that a range that moves never
 /// has two.
 pub fn plan(desired: &Routes, observed: &[Route]) -> Vec<RouteChange> {
-    let mut ours = observed.iter().copied().filter(is_ours).collect::<Vec<_>>();
+    let mut ours = observed.iter().filter(|route| is_ours(route)).collect::<Vec<_>>();
     ours.sort();
     let mut ours = ours.into_iter().peekable();
     let (mut deletions, mut replacements) = (Vec::new(), Vec::new());
@@ -217,10 +217,10 @@ pub fn plan(desired: &Routes, observed: &[Route]) -> Vec<RouteChange> {
         let wanted = hop.route_to(destination);
         let mut right = false;
         while let Some(route) = ours.next_if(|route| route.destination <= destination) {
-            if route == wanted {
+            if *route == wanted {
                 right = true;
             } else if (route.destination, route.metric) != (destination, wanted.metric) {
-                deletions.push(RouteChange::Delete(route));
+                deletions.push(RouteChange::Delete(*route));
             }
             // Else it will be replaced.
         }
@@ -228,7 +228,7 @@ pub fn plan(desired: &Routes, observed: &[Route]) -> Vec<RouteChange> {
             replacements.push(RouteChange::Replace(wanted));
         }
     }
-    deletions.extend(ours.map(RouteChange::Delete));
+    deletions.extend(ours.map(|route| RouteChange::Delete(*route)));
     deletions.append(&mut replacements);
     deletions
 }

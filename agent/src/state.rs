@@ -85,7 +85,7 @@ pub struct Observed {
     /// Which of them was cbr0 when it was seen last.
     pub bridge_was: Option<u32>,
     pub addresses: Vec<Address>,
-    pub routes: Vec<Route>,
+    pub routes: Arc<Vec<Route>>,
     pub sysctls: sysctl::Values,
     /// The texts that are in force.
     pub tables: BTreeMap<Table, String>,

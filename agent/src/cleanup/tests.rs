@@ -35,7 +35,8 @@ fn observed() -> Observed {
         routes: vec![
             route("10.244.2.0/24 via 192.0.2.2 dev 2 proto 107"),
             route("10.244.3.0/24 via 192.0.2.2 dev 2 proto 4"),
-        ],
+        ]
+        .into(),
         plugins: vec![("loopback", Installed::Foreign), ("kubenet", Installed::Outdated)],
         conflist: Some(String::new()),
         ..Observed::default()

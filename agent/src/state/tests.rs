@@ -45,7 +45,7 @@ fn bare() -> Observed {
     Observed {
         links: vec![link(1, "lo 65536 up loopback"), link(2, "eth0 1450 up")],
         addresses: vec![address(2, "192.0.2.1/24"), address(2, "2001:db8::1/64")],
-        routes: ["192.0.2.0/24 dev 2", "2001:db8::/64 dev 2 metric 256"].map(route).to_vec(),
+        routes: ["192.0.2.0/24 dev 2", "2001:db8::/64 dev 2 metric 256"].map(route).to_vec().into(),
         sysctls: sysctls.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
         plugins: Runtime::Kubenet
             .plugins()
@@ -112,12 +112,14 @@ impl Observed {
             Step::AddAddress(held) => {
                 self.addresses.push(address(CBR0, &held.to_string()));
                 let network = held.network().unwrap();
-                self.routes.push(route(&format!("{network} dev {CBR0} metric 0")));
+                Arc::make_mut(&mut self.routes)
+                    .push(route(&format!("{network} dev {CBR0} metric 0")));
             }
             Step::DeleteAddress(held) => {
                 self.addresses.retain(|address| Held::from(*address) != *held);
                 let network = held.network().unwrap();
-                self.routes.retain(|r| (r.destination, r.link) != (network, Some(CBR0)));
+                Arc::make_mut(&mut self.routes)
+                    .retain(|r| (r.destination, r.link) != (network, Some(CBR0)));
             }
         }
     }
@@ -132,11 +134,13 @@ impl Observed {
     /// As the kernel does it: whoever has destination and metric is replaced.
     fn take_route(&mut self, change: &RouteChange) {
         match change {
-            RouteChange::Delete(route) => self.routes.retain(|there| there != route),
+            RouteChange::Delete(route) => {
+                Arc::make_mut(&mut self.routes).retain(|there| there != route)
+            }
             RouteChange::Replace(route) => {
                 let key = |route: &Route| (route.destination, route.metric);
-                self.routes.retain(|there| key(there) != key(route));
-                self.routes.push(*route);
+                Arc::make_mut(&mut self.routes).retain(|there| key(there) != key(route));
+                Arc::make_mut(&mut self.routes).push(*route);
             }
         }
     }
@@ -317,7 +321,7 @@ prop_compose! {
     ) -> Observed {
         let mut machine = bare();
         machine.links[1] = link(2, uplink);
-        machine.routes.extend(routes.into_iter().map(route));
+        Arc::make_mut(&mut machine.routes).extend(routes.into_iter().map(route));
         machine.attached = attached.iter().map(|ip| ip.parse().unwrap()).collect();
         if !cbr0.is_empty() {
             machine.links.push(link(CBR0, cbr0));
@@ -326,7 +330,7 @@ prop_compose! {
         for held in cbr0.split(' ').filter(|word| word.contains('/')) {
             machine.addresses.push(address(CBR0, held));
             let network = Held::from(address(CBR0, held)).network().unwrap();
-            machine.routes.push(route(&format!("{network} dev {CBR0} metric 0")));
+            Arc::make_mut(&mut machine.routes).push(route(&format!("{network} dev {CBR0} metric 0")));
         }
         if !port.is_empty() {
             let id = "c1@eth0".parse::<AttachmentId>().unwrap();

@@ -35,7 +35,7 @@ fn routes_that_are_others_to_make_are_not_ours_and_ours_of_before_go() {
     let direct = desired(&config(), Some(&peers), &observed).unwrap();
     let routes = &direct.network.as_ref().unwrap().routes;
     assert_eq!((routes.by_destination.len(), routes.refused.len()), (1, 1));
-    observed.routes.push(route("10.244.2.0/24 via 192.0.2.2 dev 2 proto 107"));
+    Arc::make_mut(&mut observed.routes).push(route("10.244.2.0/24 via 192.0.2.2 dev 2 proto 107"));
     for routing in [Routing::Cloud, Routing::None] {
         let config = Config { routing, ..config() };
         let desired = desired(&config, Some(&peers), &observed).unwrap();
