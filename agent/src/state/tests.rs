@@ -135,7 +135,7 @@ impl Observed {
     fn take_route(&mut self, change: &RouteChange) {
         match change {
             RouteChange::Delete(route) => {
-                Arc::make_mut(&mut self.routes).retain(|there| there != route)
+                Arc::make_mut(&mut self.routes).retain(|there| there != route);
             }
             RouteChange::Replace(route) => {
                 let key = |route: &Route| (route.destination, route.metric);
