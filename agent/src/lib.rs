@@ -18,6 +18,7 @@ pub mod events;
 pub mod exceptions;
 pub mod exec_plugins;
 pub mod firewall;
+mod glance;
 pub mod hairpin;
 pub mod health;
 pub mod ipam;

@@ -18,6 +18,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
+use crate::glance;
+
 /// Until the next try to accept, after one that failed for want of files.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -47,9 +49,6 @@ pub(crate) struct Reaper {
     /// What went wrong the last time, so that it is said once.
     failure: Option<String>,
 }
-
-/// How often to look whether the socket is there.
-const GLANCE: Duration = Duration::from_millis(500);
 
 /// Where DELs knock.
 #[derive(Debug)]
@@ -119,20 +118,32 @@ impl Door {
     /// is there.
     pub async fn answer(&mut self, knocked: &Notify) {
         loop {
-            match tokio::time::timeout(GLANCE, self.listener.accept()).await {
-                Ok(Ok((stream, _))) => {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = glance::next() => {
+                    self.renew();
+                    continue;
+                }
+            };
+            match accepted {
+                Ok((stream, _)) => {
                     knocked.notify_one();
                     answer(&stream);
                 }
-                Err(_) if self.path.exists() => {}
-                Err(_) => match Self::open(&self.path) {
-                    Ok(new) => *self = new,
-                    Err(error) => debug!(error = %Chain(&error), "no socket for DELs"),
-                },
-                Ok(Err(error)) => {
+                Err(error) => {
                     warn!(error = %Chain(&error), "cannot answer a DEL");
                     tokio::time::sleep(PAUSE).await;
                 }
+            }
+        }
+    }
+
+    /// Where the socket is gone, in a folder that is there.
+    fn renew(&mut self) {
+        if !self.path.exists() {
+            match Self::open(&self.path) {
+                Ok(new) => *self = new,
+                Err(error) => debug!(error = %Chain(&error), "no socket for DELs"),
             }
         }
     }

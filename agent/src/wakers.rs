@@ -3,7 +3,6 @@
 use std::future::pending;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use net::NetError;
 use net::events::Events;
@@ -14,15 +13,12 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
+use crate::glance;
 use crate::machine::Paths;
 use crate::nodes::Latest;
 use crate::pace::Wait;
 use crate::ranges::Ranges;
 use crate::sysctl::Values;
-
-/// How often to look at the kernel settings, of which only some are told, and whether a folder that
-/// was missing is there. It takes microseconds.
-const GLANCE: Duration = Duration::from_millis(500);
 
 /// Why the loop can't be woken.
 #[derive(Debug, thiserror::Error)]
@@ -138,7 +134,7 @@ impl Wakers {
 /// Until there is a file at `path`.
 async fn appeared(path: &Path) {
     while !path.exists() {
-        tokio::time::sleep(GLANCE).await;
+        glance::next().await;
     }
 }
 
@@ -147,7 +143,7 @@ async fn glances(files: &mut Files, settings: &Settings) -> Result<(), WakeError
     loop {
         tokio::select! {
             result = files.changed() => return result,
-            () = tokio::time::sleep(GLANCE) => {}
+            () = glance::next() => {}
         }
         if files.follow() {
             debug!("folders");
@@ -256,10 +252,14 @@ mod tests {
     async fn files_of_which_nobody_tells_are_looked_at_twice_a_second() {
         let none_left = io::Error::from_raw_os_error(nix::errno::Errno::EMFILE as i32);
         let mut files = Files::new(Err(none_left), Vec::new()).unwrap();
-        let start = Instant::now();
-        glances(&mut files, &no_settings()).await.unwrap();
-        files.drain().unwrap();
-        assert!((GLANCE..2 * GLANCE).contains(&start.elapsed()));
+        let mut look = async || {
+            glances(&mut files, &no_settings()).await.unwrap();
+            files.drain().unwrap();
+            Instant::now()
+        };
+        let first = look().await;
+        let apart = look().await.duration_since(first).as_millis();
+        assert!((499..=501).contains(&apart), "{apart} ms");
     }
 
     #[tokio::test(start_paused = true)]
@@ -268,9 +268,9 @@ mod tests {
         let folder = root.path().join("net.d");
         let mut files = Files::new(FolderWatch::open(), vec![folder.clone()]).unwrap();
         let settings = no_settings();
-        assert!(timeout(3 * GLANCE, glances(&mut files, &settings)).await.is_err());
+        assert!(timeout(3 * glance::INTERVAL, glances(&mut files, &settings)).await.is_err());
         fs::create_dir(&folder).unwrap();
-        timeout(2 * GLANCE, glances(&mut files, &settings)).await.unwrap().unwrap();
-        assert!(timeout(3 * GLANCE, glances(&mut files, &settings)).await.is_err());
+        timeout(2 * glance::INTERVAL, glances(&mut files, &settings)).await.unwrap().unwrap();
+        assert!(timeout(3 * glance::INTERVAL, glances(&mut files, &settings)).await.is_err());
     }
 }

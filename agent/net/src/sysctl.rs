@@ -1,8 +1,12 @@
 //! Kernel settings under /proc/sys, or where else that is mounted.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
+
+/// What a value must be shorter than, in bytes. The kernel gives all of it in one read, as it takes it in one
+/// write (`proc_sys_call_handler` in `fs/proc/proc_sysctl.c`).
+const LONGEST: usize = 1024;
 
 /// A tree of kernel settings.
 #[derive(Clone, Debug)]
@@ -33,9 +37,14 @@ impl Sysctl {
     ///
     /// What is under `net` belongs to the calling thread's network namespace.
     pub fn read(&self, key: &str) -> io::Result<String> {
-        let mut value = fs::read_to_string(self.path(key)?)?;
-        value.truncate(value.trim_end_matches('\n').len());
-        Ok(value)
+        let mut value = [0; LONGEST];
+        let length = File::open(self.path(key)?)?.read(&mut value)?;
+        if length == LONGEST {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "too long for a setting"));
+        }
+        let text = str::from_utf8(value.get(..length).unwrap_or_default());
+        let text = text.map_err(io::Error::other)?;
+        Ok(text.trim_end_matches('\n').to_owned())
     }
 
     /// Gives `key` the value; one that it has is not written.
@@ -61,6 +70,8 @@ impl Sysctl {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::testing::Machine;
 

@@ -30,6 +30,9 @@ const CONNECTIONS: usize = 20;
 const ROUNDS: usize = 40;
 const APART: Duration = Duration::from_millis(100);
 
+/// After the last one, so that what is still done for it counts to no heartbeat.
+const REST: Duration = Duration::from_secs(3);
+
 /// Until a change is a route.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -90,6 +93,7 @@ impl<'a> Cluster<'a> {
                     changes.moved.push(timed(&told, readdress(&nodes, number, &address)).await?);
                     changes.deleted.push(timed(&told, delete(&nodes, number)).await?);
                 }
+                tokio::time::sleep(REST).await;
                 Ok(changes)
             });
             drop(stop);
