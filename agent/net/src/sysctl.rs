@@ -104,6 +104,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_too_long_for_a_setting_is_an_error_and_not_a_part_of_it() {
+        let tree = tempfile::tempdir().unwrap();
+        let sysctl = Sysctl::at(tree.path());
+        for (length, whole) in [(LONGEST - 1, true), (LONGEST, false), (2 * LONGEST, false)] {
+            fs::write(tree.path().join("key"), "1".repeat(length)).unwrap();
+            assert_eq!(sysctl.read("key").is_ok_and(|value| value.len() == length), whole);
+        }
+    }
+
+    #[test]
     fn a_setting_that_the_kernel_lacks_is_not_found() {
         let sysctl = Sysctl::default();
         let error = sysctl.read("net/ipv4/no_such_setting").unwrap_err();
