@@ -69,7 +69,11 @@ pub(super) async fn received<K>(events: &mut Events<K>) -> Result<Option<WatchEv
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+
+    use futures::{StreamExt, stream};
     use kube::core::response::{StatusCause, StatusDetails};
+    use tokio::time::{Instant, timeout};
 
     use super::*;
 
@@ -115,5 +119,19 @@ mod tests {
     #[test]
     fn silence_alone_loses_nothing() {
         assert!(!Trouble::Silence.voids_versions());
+    }
+
+    /// It is given up after [`SILENCE`], and not before.
+    async fn is_silence<T>(asked: impl Future<Output = Result<T, Trouble>>) {
+        let start = Instant::now();
+        let given_up = timeout(2 * SILENCE, asked).await.unwrap();
+        assert!(matches!(given_up, Err(Trouble::Silence)));
+        assert!(start.elapsed() >= SILENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_takes_a_request_and_says_nothing_is_given_up() {
+        is_silence(answered(pending::<kube::Result<()>>())).await;
+        is_silence(received(&mut stream::pending::<kube::Result<WatchEvent<()>>>().boxed())).await;
     }
 }
